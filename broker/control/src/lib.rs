@@ -1,0 +1,9 @@
+//! The contract between a broker and its cluster controller.
+//!
+//! A broker holds one bidirectional [`session`] with the active controller: registration, heartbeats and
+//! administrative requests go up; assignments, configuration and answers come down. The same messages travel in
+//! process (`taffrail dev`) and over the network. The crate also owns what both sides must agree on without asking
+//! each other: the table of topic configuration keys ([`topic_config`]).
+
+pub mod session;
+pub mod topic_config;

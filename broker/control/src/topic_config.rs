@@ -1,0 +1,1 @@
+//! Topic configuration keys: names, types, defaults, documentation and validation.

@@ -1,0 +1,1 @@
+//! Classic consumer groups: the coordinator as a step machine, and the records it keeps.
