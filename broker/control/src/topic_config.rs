@@ -1,1 +1,0 @@
-//! Topic configuration keys: names, types, defaults, documentation and validation.
