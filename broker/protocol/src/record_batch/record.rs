@@ -1,0 +1,263 @@
+//! The records of a batch, borrowed from its (decompressed) bytes.
+
+use std::borrow::Cow;
+
+use super::varint::{take_varint, take_varlong};
+use super::{BatchError, BatchHeader, NO_TIMESTAMP, TimestampType};
+
+/// A batch's records, decompressed where they were compressed.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    header: BatchHeader,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(header: BatchHeader, bytes: Cow<'a, [u8]>) -> Self {
+        Self { header, bytes }
+    }
+
+    /// The uncompressed records as the format writes them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Iterates over the records.
+    pub fn iter(&self) -> RecordIter<'_> {
+        RecordIter {
+            rest: &self.bytes,
+            remaining: self.header.record_count,
+            index: 0,
+            base_offset: self.header.base_offset,
+            base_timestamp: self.header.base_timestamp,
+            append_time: match self.header.timestamp_type() {
+                TimestampType::CreateTime => None,
+                TimestampType::LogAppendTime => Some(self.header.max_timestamp),
+            },
+        }
+    }
+
+    /// Walks all records of a produced batch without touching keys or values: each record is well formed, offset
+    /// deltas go 0, 1, 2 …, and exactly as many records as the header says fill the bytes. It is Kafka's
+    /// `LogValidator` as far as it concerns records; the summary is what the rest of that check needs.
+    ///
+    /// # Errors
+    /// [`BatchError::InvalidRecord`] for the first record that is wrong.
+    pub fn check(&self) -> Result<RecordsSummary, BatchError> {
+        let mut summary = RecordsSummary {
+            min_timestamp: i64::MAX,
+            max_timestamp: NO_TIMESTAMP,
+            offset_of_max_timestamp: self.header.base_offset,
+            first_without_key: None,
+        };
+        let mut records = self.iter();
+        let mut index = 0;
+        while let Some(record) = records.next_fields() {
+            let record = record?;
+            if record.offset_delta != index {
+                return Err(BatchError::InvalidRecord { index, reason: "its offset delta is not its place" });
+            }
+            let timestamp = records.timestamp(record.timestamp_delta);
+            summary.min_timestamp = summary.min_timestamp.min(timestamp);
+            if timestamp > summary.max_timestamp {
+                summary.max_timestamp = timestamp;
+                summary.offset_of_max_timestamp = records.offset(record.offset_delta);
+            }
+            if record.key.is_none() && summary.first_without_key.is_none() {
+                summary.first_without_key = Some(index);
+            }
+            index += 1;
+        }
+        Ok(summary)
+    }
+}
+
+/// What [`Records::check`] found out on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordsSummary {
+    /// Smallest timestamp (ms since the epoch), for `message.timestamp.before.max.ms`.
+    pub min_timestamp: i64,
+    /// Largest timestamp (ms since the epoch), or -1 when no record has one.
+    pub max_timestamp: i64,
+    /// Offset of the first record that has the largest timestamp.
+    pub offset_of_max_timestamp: i64,
+    /// Place in the batch of the first record without a key, which a compacted topic refuses.
+    pub first_without_key: Option<i32>,
+}
+
+/// One record.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// The record's offset in its partition.
+    pub offset: i64,
+    /// Timestamp in ms since the epoch, or -1: the creation time, or the batch's append time.
+    pub timestamp: i64,
+    /// The key; null is not empty.
+    pub key: Option<&'a [u8]>,
+    /// The value; null (a tombstone on a compacted topic) is not empty.
+    pub value: Option<&'a [u8]>,
+    /// The headers, in the producer's order.
+    pub headers: RecordHeaders<'a>,
+}
+
+/// A record's headers (KIP-82): an iterator that has been checked in full when it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordHeaders<'a> {
+    rest: &'a [u8],
+    remaining: i32,
+}
+
+/// One header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader<'a> {
+    /// The key: UTF-8 by convention, which brokers do not check; several headers may have the same.
+    pub key: &'a [u8],
+    /// The value; null is not empty.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for RecordHeaders<'a> {
+    type Item = RecordHeader<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining <= 0 {
+            return None;
+        }
+        self.remaining -= 1;
+        take_header(&mut self.rest).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let remaining = usize::try_from(self.remaining).unwrap_or(0);
+        (remaining, Some(remaining))
+    }
+}
+
+impl ExactSizeIterator for RecordHeaders<'_> {}
+
+/// Iterates over a batch's records. It yields as many as the header counts, then an error should bytes remain; after
+/// an error it ends.
+#[derive(Debug, Clone)]
+pub struct RecordIter<'a> {
+    rest: &'a [u8],
+    remaining: i32,
+    index: i32,
+    base_offset: i64,
+    base_timestamp: i64,
+    append_time: Option<i64>,
+}
+
+/// A record as it is written, relative to its batch.
+struct RecordFields<'a> {
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: RecordHeaders<'a>,
+}
+
+impl<'a> RecordIter<'a> {
+    fn next_fields(&mut self) -> Option<Result<RecordFields<'a>, BatchError>> {
+        if self.remaining <= 0 {
+            if self.rest.is_empty() {
+                return None;
+            }
+            self.rest = &[];
+            let reason = "bytes follow the last record that the header counts";
+            return Some(Err(BatchError::InvalidRecord { index: self.index, reason }));
+        }
+        let fields = take_record(&mut self.rest);
+        match fields {
+            Ok(fields) => {
+                self.remaining -= 1;
+                self.index += 1;
+                Some(Ok(fields))
+            }
+            Err(reason) => {
+                self.remaining = 0;
+                self.rest = &[];
+                Some(Err(BatchError::InvalidRecord { index: self.index, reason }))
+            }
+        }
+    }
+
+    // Deltas come from outside and may overflow; Kafka's arithmetic wraps.
+    fn timestamp(&self, delta: i64) -> i64 {
+        self.append_time.unwrap_or_else(|| self.base_timestamp.wrapping_add(delta))
+    }
+
+    fn offset(&self, delta: i32) -> i64 {
+        self.base_offset.wrapping_add(i64::from(delta))
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<RecordView<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let fields = match self.next_fields()? {
+            Ok(fields) => fields,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Ok(RecordView {
+            offset: self.offset(fields.offset_delta),
+            timestamp: self.timestamp(fields.timestamp_delta),
+            key: fields.key,
+            value: fields.value,
+            headers: fields.headers,
+        }))
+    }
+}
+
+impl std::iter::FusedIterator for RecordIter<'_> {}
+
+fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<RecordFields<'a>, &'static str> {
+    let length = take_varint(bytes).ok_or("its length is cut off or not a varint")?;
+    let length = usize::try_from(length).map_err(|_| "its length is negative")?;
+    let (mut body, rest) = bytes.split_at_checked(length).ok_or("it is longer than the batch")?;
+    *bytes = rest;
+    // The attributes byte has no meaning yet and is not checked, as in Kafka.
+    let (_, fields) = body.split_first().ok_or("its attributes are missing")?;
+    body = fields;
+    let timestamp_delta = take_varlong(&mut body).ok_or("its timestamp delta is not a varint")?;
+    let offset_delta = take_varint(&mut body).ok_or("its offset delta is not a varint")?;
+    let key = take_nullable(&mut body).ok_or("its key does not fit into it")?;
+    let value = take_nullable(&mut body).ok_or("its value does not fit into it")?;
+    let header_count = take_varint(&mut body).ok_or("its header count is not a varint")?;
+    let headers = take_headers(body, header_count)?;
+    Ok(RecordFields { timestamp_delta, offset_delta, key, value, headers })
+}
+
+/// Checks that `count` headers fill `bytes`.
+fn take_headers(bytes: &[u8], count: i32) -> Result<RecordHeaders<'_>, &'static str> {
+    if count < 0 {
+        return Err("its header count is negative");
+    }
+    let mut rest = bytes;
+    for _ in 0..count {
+        take_header(&mut rest)?;
+    }
+    if !rest.is_empty() {
+        return Err("it is longer than its fields");
+    }
+    Ok(RecordHeaders { rest: bytes, remaining: count })
+}
+
+fn take_header<'a>(bytes: &mut &'a [u8]) -> Result<RecordHeader<'a>, &'static str> {
+    let key =
+        take_nullable(bytes).ok_or("a header key does not fit into it")?.ok_or("a header key is null")?;
+    let value = take_nullable(bytes).ok_or("a header value does not fit into it")?;
+    Ok(RecordHeader { key, value })
+}
+
+/// Takes a length and as many bytes; a negative length is null, as in Kafka.
+#[inline]
+fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = take_varint(bytes)?;
+    let Ok(length) = usize::try_from(length) else {
+        return Some(None);
+    };
+    let (value, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(Some(value))
+}
