@@ -1,0 +1,129 @@
+//! Random values for the tests: any value that a version can express.
+
+use std::borrow::Cow;
+
+use super::{Form, RecordSet};
+use crate::{ErrorCode, Uuid};
+
+/// A source of random choices (xorshift), the same for the same seed.
+#[derive(Debug)]
+pub struct Sampler(u64);
+
+impl Sampler {
+    /// Choices that follow from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let mut sampler = Self(seed ^ 0x9e37_79b9_7f4a_7c15 | 1);
+        for _ in 0..8 {
+            sampler.next();
+        }
+        sampler
+    }
+
+    /// The next 64 random bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Any number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 11) as usize % end
+    }
+
+    /// True half of the time.
+    pub fn flip(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    /// A length that is mostly small, sometimes so large that a compact length takes two bytes.
+    fn length(&mut self) -> usize {
+        match self.below(12) {
+            0 => 0,
+            1 => 120 + self.below(300),
+            _ => self.below(9),
+        }
+    }
+
+    /// Any number, with the ends of its range and small ones more often than others.
+    fn number(&mut self) -> u64 {
+        match self.below(6) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => i64::MIN as u64,
+            3 => self.below(4) as u64,
+            _ => self.next(),
+        }
+    }
+}
+
+/// A type of which random values can be made.
+pub trait Sample {
+    /// A value that `form` can express.
+    fn sample(s: &mut Sampler, form: Form) -> Self;
+}
+
+macro_rules! numbers {
+    ($($type:ty),*) => {$(
+        impl Sample for $type {
+            fn sample(s: &mut Sampler, _: Form) -> Self {
+                s.number() as $type
+            }
+        }
+    )*};
+}
+
+numbers!(i8, i16, i32, i64, u16, u32, f64);
+
+impl Sample for bool {
+    fn sample(s: &mut Sampler, _: Form) -> Self {
+        s.flip()
+    }
+}
+
+impl Sample for ErrorCode {
+    fn sample(s: &mut Sampler, form: Form) -> Self {
+        Self(i16::sample(s, form))
+    }
+}
+
+impl Sample for Uuid {
+    fn sample(s: &mut Sampler, _: Form) -> Self {
+        let (high, low) = (s.number(), s.number());
+        Self((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+    }
+}
+
+impl Sample for Cow<'_, str> {
+    fn sample(s: &mut Sampler, _: Form) -> Self {
+        const LETTERS: &[char] = &['a', 'B', '0', '-', '.', ' ', '\0', 'é', '漢', '🦀'];
+        let length = s.length();
+        Cow::Owned((0..length).map(|_| LETTERS[s.below(LETTERS.len())]).collect())
+    }
+}
+
+impl Sample for Cow<'_, [u8]> {
+    fn sample(s: &mut Sampler, _: Form) -> Self {
+        let length = s.length();
+        Cow::Owned((0..length).map(|_| s.next() as u8).collect())
+    }
+}
+
+impl Sample for RecordSet<'_> {
+    fn sample(s: &mut Sampler, form: Form) -> Self {
+        Option::<Cow<'_, [u8]>>::sample(s, form).map_or(Self::Null, Self::Bytes)
+    }
+}
+
+impl<T: Sample> Sample for Vec<T> {
+    fn sample(s: &mut Sampler, form: Form) -> Self {
+        (0..s.below(4)).map(|_| T::sample(s, form)).collect()
+    }
+}
+
+impl<T: Sample> Sample for Option<T> {
+    fn sample(s: &mut Sampler, form: Form) -> Self {
+        if s.below(4) == 0 { None } else { Some(T::sample(s, form)) }
+    }
+}

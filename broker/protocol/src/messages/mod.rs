@@ -1,0 +1,79 @@
+//! The messages, one module per API: its request, its response, and the structs inside them.
+
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod produce;
+pub mod sync_group;
+
+pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
+pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+pub use delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+pub use describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+pub use fetch::{FetchRequest, FetchResponse};
+pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
+pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+pub use join_group::{JoinGroupRequest, JoinGroupResponse};
+pub use leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+pub use list_groups::{ListGroupsRequest, ListGroupsResponse};
+pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+pub use metadata::{MetadataRequest, MetadataResponse};
+pub use offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+pub use offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
+pub use produce::{ProduceRequest, ProduceResponse};
+pub use sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+/// Calls the macro named with a line for each API that is served, in the order of their codes:
+/// `Produce: ProduceRequest, ProduceResponse;` and so on.
+#[macro_export]
+macro_rules! for_each_api {
+    ($callback:ident) => {
+        $callback! {
+            Produce: ProduceRequest, ProduceResponse;
+            Fetch: FetchRequest, FetchResponse;
+            ListOffsets: ListOffsetsRequest, ListOffsetsResponse;
+            Metadata: MetadataRequest, MetadataResponse;
+            OffsetCommit: OffsetCommitRequest, OffsetCommitResponse;
+            OffsetFetch: OffsetFetchRequest, OffsetFetchResponse;
+            FindCoordinator: FindCoordinatorRequest, FindCoordinatorResponse;
+            JoinGroup: JoinGroupRequest, JoinGroupResponse;
+            Heartbeat: HeartbeatRequest, HeartbeatResponse;
+            LeaveGroup: LeaveGroupRequest, LeaveGroupResponse;
+            SyncGroup: SyncGroupRequest, SyncGroupResponse;
+            DescribeGroups: DescribeGroupsRequest, DescribeGroupsResponse;
+            ListGroups: ListGroupsRequest, ListGroupsResponse;
+            ApiVersions: ApiVersionsRequest, ApiVersionsResponse;
+            CreateTopics: CreateTopicsRequest, CreateTopicsResponse;
+            DeleteTopics: DeleteTopicsRequest, DeleteTopicsResponse;
+            InitProducerId: InitProducerIdRequest, InitProducerIdResponse;
+            DescribeConfigs: DescribeConfigsRequest, DescribeConfigsResponse;
+            CreatePartitions: CreatePartitionsRequest, CreatePartitionsResponse;
+            DeleteGroups: DeleteGroupsRequest, DeleteGroupsResponse;
+            DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
+            DescribeTopicPartitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+        }
+    };
+}
