@@ -1,1 +1,11 @@
-//! Broker configuration: Kafka keys with Kafka defaults, and the options of the command line.
+//! What the broker is told: the command line ([`cli`]), Kafka's broker keys ([`keys`], [`BrokerConfig`]) and how much
+//! memory there is ([`memory`]).
+
+pub mod cli;
+pub mod keys;
+pub mod memory;
+pub mod size;
+
+mod broker;
+
+pub use broker::{BrokerConfig, ConfigError, DEV_SETTINGS, Lowered};

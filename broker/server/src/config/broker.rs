@@ -1,0 +1,512 @@
+//! The broker's configuration: which settings are taken, and their values in effect.
+
+use std::collections::BTreeMap;
+
+use taffrail_control::config_value::{
+    ConfigEntry, ConfigSource, ConfigSynonym, ConfigValue, accepted, nearest, parse, shortened,
+};
+use taffrail_control::topic_config::{self, TopicConfig, TopicKey};
+
+use super::keys::{BrokerKey, Handling};
+
+/// What `taffrail dev` sets before the user's settings, where Kafka's own quickstart departs from Kafka's defaults: one
+/// broker cannot hold three replicas.
+pub const DEV_SETTINGS: [(&str, &str); 1] = [("offsets.topic.replication.factor", "1")];
+
+/// Why a broker does not start with the settings it was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No such key.
+    #[error("unknown configuration key {key:?}{}", did_you_mean(*nearest))]
+    UnknownKey {
+        /// What was set.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// Not a value of this key.
+    #[error("configuration {key}={value}: the value is not valid, expected {accepted}")]
+    InvalidValue {
+        /// The key.
+        key: &'static str,
+        /// What was set.
+        value: String,
+        /// What would have been taken.
+        accepted: String,
+    },
+    /// A value that Kafka would follow and Taffrail does not follow yet.
+    #[error(
+        "configuration {key}={value} is not supported yet: {because}. Leave the key out{}",
+        or_set_it_to(*default)
+    )]
+    NotHonoured {
+        /// The key.
+        key: &'static str,
+        /// What was set.
+        value: String,
+        /// What is missing.
+        because: &'static str,
+        /// The only value that is taken today, if there is one.
+        default: Option<&'static str>,
+    },
+    /// Something other than this key decides.
+    #[error("configuration {key} cannot be set: {decided}")]
+    DecidedElsewhere {
+        /// The key.
+        key: &'static str,
+        /// Which option or which part of the cluster decides.
+        decided: &'static str,
+    },
+    /// Two settings that exclude each other.
+    #[error("configuration {low}={low_value} is above {high}={high_value}; it must not be")]
+    Conflict {
+        /// The key that must have the lower value.
+        low: &'static str,
+        /// Its value.
+        low_value: i64,
+        /// The key that must have the higher value.
+        high: &'static str,
+        /// Its value.
+        high_value: i64,
+    },
+}
+
+fn did_you_mean(nearest: Option<&'static str>) -> String {
+    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
+}
+
+fn or_set_it_to(default: Option<&'static str>) -> String {
+    default.map(|default| format!(" or set it to its default, {default:?}")).unwrap_or_default()
+}
+
+/// A limit that was lowered to stay within the memory there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowered {
+    /// The key.
+    pub key: &'static str,
+    /// What it was, in bytes.
+    pub from: i64,
+    /// What it is now, in bytes.
+    pub to: i64,
+}
+
+/// A broker's configuration in effect: one field per key that acts, named after it, in Kafka's units. Keys that only
+/// give topics their defaults have no field: [`BrokerConfig::topic`] resolves them.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "each field is documented where its key is, in the table")]
+pub struct BrokerConfig {
+    pub auto_create_topics_enable: bool,
+    pub broker_rack: Option<String>,
+    pub connections_max_idle_ms: i64,
+    pub default_replication_factor: i16,
+    pub delete_topic_enable: bool,
+    pub fetch_max_bytes: i32,
+    pub group_initial_rebalance_delay_ms: i32,
+    pub group_max_session_timeout_ms: i32,
+    pub group_max_size: i32,
+    pub group_min_session_timeout_ms: i32,
+    pub log_flush_offset_checkpoint_interval_ms: i32,
+    pub log_flush_scheduler_interval_ms: i64,
+    pub log_flush_start_offset_checkpoint_interval_ms: i32,
+    pub max_connections: i32,
+    pub max_connections_per_ip: i32,
+    pub max_incremental_fetch_session_cache_slots: i32,
+    pub max_request_partition_size_limit: i32,
+    pub message_max_bytes: i32,
+    pub num_io_threads: i32,
+    pub num_network_threads: i32,
+    pub num_partitions: i32,
+    pub num_recovery_threads_per_data_dir: i32,
+    pub offset_metadata_max_bytes: i32,
+    pub offsets_commit_timeout_ms: i32,
+    pub offsets_load_buffer_size: i32,
+    pub offsets_retention_check_interval_ms: i64,
+    pub offsets_retention_minutes: i32,
+    pub offsets_topic_num_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub offsets_topic_segment_bytes: i32,
+    pub producer_id_expiration_check_interval_ms: i32,
+    pub producer_id_expiration_ms: i32,
+    /// -1: no limit was set; [`BrokerConfig::fit_into`] sets one.
+    pub queued_max_request_bytes: i64,
+    pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub replica_lag_time_max_ms: i64,
+    pub request_timeout_ms: i32,
+    pub socket_listen_backlog_size: i32,
+    pub socket_receive_buffer_bytes: i32,
+    pub socket_request_max_bytes: i32,
+    pub socket_send_buffer_bytes: i32,
+    settings: BTreeMap<String, String>,
+}
+
+impl BrokerConfig {
+    /// The configuration that `settings` (keys and values; of a key given twice the last counts) make.
+    ///
+    /// # Errors
+    /// The first setting that is not taken, or a [`ConfigError::Conflict`].
+    pub fn from_settings<K, V>(settings: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
+    where
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        let mut kept = BTreeMap::new();
+        for (key, value) in settings {
+            check(key.as_ref(), value.as_ref())?;
+            kept.insert(key.as_ref().to_owned(), value.as_ref().trim().to_owned());
+        }
+        let config = Self::read(kept);
+        let (low, high) = (config.group_min_session_timeout_ms, config.group_max_session_timeout_ms);
+        if low > high {
+            return Err(ConfigError::Conflict {
+                low: "group.min.session.timeout.ms",
+                low_value: low.into(),
+                high: "group.max.session.timeout.ms",
+                high_value: high.into(),
+            });
+        }
+        Ok(config)
+    }
+
+    fn read(settings: BTreeMap<String, String>) -> Self {
+        let values = Values(&settings);
+        Self {
+            auto_create_topics_enable: values.bool("auto.create.topics.enable"),
+            broker_rack: settings.get("broker.rack").filter(|rack| !rack.is_empty()).cloned(),
+            connections_max_idle_ms: values.long("connections.max.idle.ms"),
+            default_replication_factor: values.short("default.replication.factor"),
+            delete_topic_enable: values.bool("delete.topic.enable"),
+            fetch_max_bytes: values.int("fetch.max.bytes"),
+            group_initial_rebalance_delay_ms: values.int("group.initial.rebalance.delay.ms"),
+            group_max_session_timeout_ms: values.int("group.max.session.timeout.ms"),
+            group_max_size: values.int("group.max.size"),
+            group_min_session_timeout_ms: values.int("group.min.session.timeout.ms"),
+            log_flush_offset_checkpoint_interval_ms: values.int("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
+            log_flush_start_offset_checkpoint_interval_ms: values
+                .int("log.flush.start.offset.checkpoint.interval.ms"),
+            max_connections: values.int("max.connections"),
+            max_connections_per_ip: values.int("max.connections.per.ip"),
+            max_incremental_fetch_session_cache_slots: values
+                .int("max.incremental.fetch.session.cache.slots"),
+            max_request_partition_size_limit: values.int("max.request.partition.size.limit"),
+            message_max_bytes: values.int("message.max.bytes"),
+            num_io_threads: values.int("num.io.threads"),
+            num_network_threads: values.int("num.network.threads"),
+            num_partitions: values.int("num.partitions"),
+            num_recovery_threads_per_data_dir: values.int("num.recovery.threads.per.data.dir"),
+            offset_metadata_max_bytes: values.int("offset.metadata.max.bytes"),
+            offsets_commit_timeout_ms: values.int("offsets.commit.timeout.ms"),
+            offsets_load_buffer_size: values.int("offsets.load.buffer.size"),
+            offsets_retention_check_interval_ms: values.long("offsets.retention.check.interval.ms"),
+            offsets_retention_minutes: values.int("offsets.retention.minutes"),
+            offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
+            producer_id_expiration_check_interval_ms: values.int("producer.id.expiration.check.interval.ms"),
+            producer_id_expiration_ms: values.int("producer.id.expiration.ms"),
+            queued_max_request_bytes: values.long("queued.max.request.bytes"),
+            replica_high_watermark_checkpoint_interval_ms: values
+                .long("replica.high.watermark.checkpoint.interval.ms"),
+            replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            request_timeout_ms: values.int("request.timeout.ms"),
+            socket_listen_backlog_size: values.int("socket.listen.backlog.size"),
+            socket_receive_buffer_bytes: values.int("socket.receive.buffer.bytes"),
+            socket_request_max_bytes: values.int("socket.request.max.bytes"),
+            socket_send_buffer_bytes: values.int("socket.send.buffer.bytes"),
+            settings,
+        }
+    }
+
+    /// The settings that were given, by key: what [`TopicConfig::resolve`] and [`topic_config::describe`] take as the
+    /// broker's.
+    pub fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
+    }
+
+    /// The configuration of a topic with these settings of its own.
+    pub fn topic(&self, overrides: &BTreeMap<String, String>) -> TopicConfig {
+        TopicConfig::resolve(overrides, &self.settings)
+    }
+
+    /// Every key of a topic with these settings of its own, for DescribeConfigs.
+    pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+        topic_config::describe(overrides, &self.settings)
+    }
+
+    /// Every key of the broker, ordered by name, for DescribeConfigs. `decided` holds values of keys that something
+    /// other than a setting decides, such as `listeners`. All are read-only: none can be changed while the broker runs.
+    pub fn describe(&self, decided: &BTreeMap<&str, String>) -> Vec<ConfigEntry> {
+        let mut entries: Vec<_> = BrokerKey::all()
+            .map(|key| {
+                let given = decided.get(key.name).or_else(|| self.settings.get(key.name));
+                let given = given.map(|value| (Some(value.as_str()), ConfigSource::StaticBrokerConfig));
+                let default = key.default.map(|value| (Some(value), ConfigSource::DefaultConfig));
+                let sensitive = key.config_type.is_sensitive();
+                let synonyms: Vec<_> = given
+                    .into_iter()
+                    .chain(default)
+                    .map(|(value, source)| ConfigSynonym {
+                        name: key.name,
+                        value: value.filter(|_| !sensitive).map(str::to_owned),
+                        source,
+                    })
+                    .collect();
+                ConfigEntry {
+                    name: key.name,
+                    value: synonyms.first().and_then(|synonym| synonym.value.clone()),
+                    source: synonyms.first().map_or(ConfigSource::DefaultConfig, |synonym| synonym.source),
+                    read_only: true,
+                    sensitive,
+                    config_type: key.config_type,
+                    documentation: key.documentation,
+                    synonyms,
+                }
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.name);
+        entries
+    }
+
+    /// Lowers what would not fit into `memory_bytes` and says what was lowered; afterwards `queued_max_request_bytes`
+    /// is set. Requests in work get half of the memory, one request at most half of that, and reading
+    /// `__consumer_offsets` a sixteenth of the whole; the rest is for logs' tables, groups and connections.
+    pub fn fit_into(&mut self, memory_bytes: u64) -> Vec<Lowered> {
+        let memory = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
+        let mut lowered = Vec::new();
+        if self.queued_max_request_bytes < 0 {
+            self.queued_max_request_bytes = memory / 2;
+        }
+        let queued = self.queued_max_request_bytes;
+        self.queued_max_request_bytes = lower("queued.max.request.bytes", queued, memory / 2, &mut lowered);
+        let mut lower_int = |key, value: &mut i32, limit: i64| {
+            *value = i32::try_from(lower(key, (*value).into(), limit, &mut lowered)).unwrap_or(*value);
+        };
+        let one_request = self.queued_max_request_bytes / 2;
+        lower_int("socket.request.max.bytes", &mut self.socket_request_max_bytes, one_request);
+        lower_int("offsets.load.buffer.size", &mut self.offsets_load_buffer_size, memory / 16);
+        lowered
+    }
+}
+
+fn lower(key: &'static str, value: i64, limit: i64, lowered: &mut Vec<Lowered>) -> i64 {
+    if value > limit {
+        lowered.push(Lowered { key, from: value, to: limit });
+    }
+    value.min(limit)
+}
+
+fn check(name: &str, value: &str) -> Result<(), ConfigError> {
+    let key = BrokerKey::find(name)
+        .ok_or_else(|| ConfigError::UnknownKey { key: shortened(name), nearest: suggestion(name) })?;
+    if let Handling::DecidedElsewhere(decided) = key.handling {
+        return Err(ConfigError::DecidedElsewhere { key: key.name, decided });
+    }
+    // A password that was mistyped must not end up in a log.
+    let shown = || if key.config_type.is_sensitive() { "***".to_owned() } else { shortened(value) };
+    let wanted = parse(key.config_type, key.accepts, value).ok_or_else(|| ConfigError::InvalidValue {
+        key: key.name,
+        value: shown(),
+        accepted: accepted(key.config_type, key.accepts),
+    })?;
+    match key.handling {
+        Handling::OnlyDefault(because) if Some(&wanted) != default(key).as_ref() => {
+            Err(ConfigError::NotHonoured { key: key.name, value: shown(), because, default: key.default })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The broker key that gives the topic key `name` its default, else the nearest broker key.
+fn suggestion(name: &str) -> Option<&'static str> {
+    let of_topic_key =
+        TopicKey::find(name).and_then(|key| key.broker_synonyms.first()).map(|synonym| synonym.key);
+    of_topic_key.or_else(|| nearest(name, BrokerKey::all().map(|key| key.name)))
+}
+
+fn default(key: &BrokerKey) -> Option<ConfigValue> {
+    parse(key.config_type, key.accepts, key.default?)
+}
+
+/// Checked settings, with the table behind them.
+struct Values<'a>(&'a BTreeMap<String, String>);
+
+impl Values<'_> {
+    /// The value in effect. `None` only for a key that is not in the table or has no default, which a test rules out.
+    fn value(&self, name: &str) -> Option<ConfigValue> {
+        let key = BrokerKey::find(name)?;
+        let set = self.0.get(name).and_then(|text| parse(key.config_type, key.accepts, text));
+        set.or_else(|| default(key))
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        self.value(name).and_then(|value| value.as_integer()).unwrap_or_default()
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        self.long(name).clamp(i32::MIN.into(), i32::MAX.into()) as i32
+    }
+
+    fn short(&self, name: &str) -> i16 {
+        self.long(name).clamp(i16::MIN.into(), i16::MAX.into()) as i16
+    }
+
+    fn bool(&self, name: &str) -> bool {
+        self.value(name).and_then(|value| value.as_bool()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_control::config_value::ConfigType;
+
+    fn config(settings: &[(&str, &str)]) -> BrokerConfig {
+        BrokerConfig::from_settings(settings.iter().copied()).unwrap()
+    }
+
+    fn refusal(key: &str, value: &str) -> String {
+        BrokerConfig::from_settings([(key, value)]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_honoured_key_changes_the_configuration_of_the_broker_or_of_its_topics() {
+        let none = config(&[]);
+        for key in BrokerKey::all().filter(|key| key.handling == Handling::Honoured) {
+            let value = match key.config_type {
+                ConfigType::Boolean => (key.default == Some("false")).to_string(),
+                ConfigType::String if key.name == "broker.rack" => "rack-1".to_owned(),
+                ConfigType::String => "LogAppendTime".to_owned(),
+                _ => "7000".to_owned(),
+            };
+            let some = config(&[(key.name, &value)]);
+            let mut without_settings = some.clone();
+            without_settings.settings.clear();
+            let topics = BTreeMap::new();
+            assert!(
+                without_settings != none || some.topic(&topics) != none.topic(&topics),
+                "{}={value}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_kafkas() {
+        let config = config(&[]);
+        assert_eq!(config.num_partitions, 1);
+        assert_eq!(config.group_initial_rebalance_delay_ms, 3000);
+        assert_eq!(config.offsets_topic_num_partitions, 50);
+        assert_eq!(config.offsets_topic_replication_factor, 3);
+        assert_eq!(config.socket_request_max_bytes, 100 * 1024 * 1024);
+        assert_eq!(config.max_connections, i32::MAX);
+        assert!(config.auto_create_topics_enable);
+        assert_eq!(config.broker_rack, None);
+    }
+
+    #[test]
+    fn the_settings_of_dev_are_taken_and_the_users_come_after_them() {
+        let both = DEV_SETTINGS.into_iter().chain([("offsets.topic.replication.factor", "2")]);
+        assert_eq!(BrokerConfig::from_settings(DEV_SETTINGS).unwrap().offsets_topic_replication_factor, 1);
+        assert_eq!(BrokerConfig::from_settings(both).unwrap().offsets_topic_replication_factor, 2);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one() {
+        assert_eq!(
+            refusal("num.partition", "3"),
+            "unknown configuration key \"num.partition\"; did you mean num.partitions?"
+        );
+        assert_eq!(
+            refusal("segment.bytes", "3"),
+            "unknown configuration key \"segment.bytes\"; did you mean log.segment.bytes?"
+        );
+        assert_eq!(refusal("zookeeper.connect", "here"), "unknown configuration key \"zookeeper.connect\"");
+    }
+
+    #[test]
+    fn a_bad_value_is_answered_with_what_is_accepted() {
+        assert_eq!(
+            refusal("num.partitions", "0"),
+            "configuration num.partitions=0: the value is not valid, expected a whole number from 1 to 2147483647"
+        );
+        assert_eq!(
+            refusal("auto.create.topics.enable", "yes"),
+            "configuration auto.create.topics.enable=yes: the value is not valid, expected true or false"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_honoured_takes_only_its_default() {
+        assert_eq!(
+            refusal("log.retention.hours", "24"),
+            "configuration log.retention.hours=24 is not supported yet: old segments are not deleted yet. \
+             Leave the key out or set it to its default, \"168\""
+        );
+        assert!(BrokerConfig::from_settings([("log.retention.hours", "168")]).is_ok());
+        assert!(refusal("log.retention.ms", "1").ends_with("Leave the key out"));
+        assert!(!refusal("ssl.key.password", "hunter2").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_an_option_decides_cannot_be_set() {
+        assert_eq!(
+            refusal("listeners", "PLAINTEXT://:9092"),
+            "configuration listeners cannot be set: the option --listen sets it"
+        );
+    }
+
+    #[test]
+    fn session_timeouts_must_leave_room_between_them() {
+        assert_eq!(
+            refusal("group.max.session.timeout.ms", "10"),
+            "configuration group.min.session.timeout.ms=6000 is above group.max.session.timeout.ms=10; it must not be"
+        );
+    }
+
+    #[test]
+    fn a_description_shows_every_key_with_its_sources() {
+        let described = config(&[("num.partitions", "4")])
+            .describe(&BTreeMap::from([("listeners", "PLAINTEXT://:1".to_owned())]));
+        assert_eq!(described.len(), BrokerKey::all().count());
+        assert!(described.is_sorted_by_key(|entry| entry.name));
+        let entry = |name| described.iter().find(|entry| entry.name == name).unwrap();
+        let sources: Vec<_> =
+            entry("num.partitions").synonyms.iter().map(|s| (s.value.as_deref(), s.source)).collect();
+        assert_eq!(
+            sources,
+            [(Some("4"), ConfigSource::StaticBrokerConfig), (Some("1"), ConfigSource::DefaultConfig)]
+        );
+        assert_eq!(entry("listeners").value.as_deref(), Some("PLAINTEXT://:1"));
+        assert!(entry("ssl.key.password").sensitive);
+        assert_eq!((entry("log.dirs").value.as_deref(), entry("log.dirs").synonyms.len()), (None, 0));
+    }
+
+    #[test]
+    fn limits_are_lowered_into_little_memory_and_left_alone_in_much() {
+        let mut small = config(&[]);
+        let lowered = small.fit_into(64 << 20);
+        assert_eq!(small.queued_max_request_bytes, 32 << 20);
+        assert_eq!(small.socket_request_max_bytes, 16 << 20);
+        assert_eq!(small.offsets_load_buffer_size, 4 << 20);
+        assert_eq!(
+            lowered,
+            [
+                Lowered { key: "socket.request.max.bytes", from: 100 << 20, to: 16 << 20 },
+                Lowered { key: "offsets.load.buffer.size", from: 5 << 20, to: 4 << 20 },
+            ]
+        );
+        let mut large = config(&[]);
+        assert_eq!(large.fit_into(8 << 30), []);
+        assert_eq!(large.queued_max_request_bytes, 4 << 30);
+    }
+
+    #[test]
+    fn a_queue_set_larger_than_the_memory_is_lowered() {
+        let mut config = config(&[("queued.max.request.bytes", "1000000000")]);
+        let lowered = config.fit_into(64 << 20);
+        assert_eq!(
+            lowered[0],
+            Lowered { key: "queued.max.request.bytes", from: 1_000_000_000, to: 32 << 20 }
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Every broker configuration key of Apache Kafka 4.1 (`kafka.server.KafkaConfig`), internal ones included: those that
+//! Taffrail acts on ([`honoured`]) and those that it knows and refuses to change ([`later`]).
+
+mod honoured;
+mod later;
+
+use taffrail_control::config_value::{Accepts, ConfigType};
+
+/// One broker configuration key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BrokerKey {
+    /// The key.
+    pub name: &'static str,
+    /// The type of its value.
+    pub config_type: ConfigType,
+    /// Kafka's default; `None` where a key has no value until somebody sets one.
+    pub default: Option<&'static str>,
+    /// What it accepts beyond its type.
+    pub accepts: Accepts,
+    /// What Taffrail makes of it.
+    pub handling: Handling,
+    /// What it does, in a sentence or two.
+    pub documentation: &'static str,
+}
+
+/// What Taffrail makes of a broker key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handling {
+    /// Every accepted value acts.
+    Honoured,
+    /// Only the default is what Taffrail does, for the reason given; any other value is refused.
+    OnlyDefault(&'static str),
+    /// The sentence says which option of the command, or which part of the cluster, decides instead.
+    DecidedElsewhere(&'static str),
+}
+
+impl BrokerKey {
+    /// The key of this name.
+    pub fn find(name: &str) -> Option<&'static BrokerKey> {
+        [honoured::KEYS.as_slice(), later::KEYS.as_slice()]
+            .into_iter()
+            .find_map(|keys| keys.binary_search_by(|key| key.name.cmp(name)).ok().map(|index| &keys[index]))
+    }
+
+    /// Every key; those acted on first, each part ordered by name.
+    pub fn all() -> impl Iterator<Item = &'static BrokerKey> {
+        honoured::KEYS.iter().chain(later::KEYS.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_control::config_value::parse;
+    use taffrail_control::topic_config::TopicKey;
+
+    /// Apache Kafka 4.1.1's `KafkaConfig`: name, type, default (`-` for none).
+    const KAFKA_4_1: &str = include_str!("kafka_4_1.txt");
+
+    #[test]
+    fn the_tables_hold_exactly_kafkas_keys_types_and_defaults() {
+        let mut ours: Vec<String> = BrokerKey::all()
+            .map(|key| {
+                let config_type = format!("{:?}", key.config_type).to_uppercase();
+                format!("{}|{config_type}|{}", key.name, key.default.unwrap_or("-"))
+            })
+            .collect();
+        ours.sort();
+        let mut of_kafka: Vec<&str> = KAFKA_4_1.lines().collect();
+        of_kafka.sort_unstable();
+        for (ours, of_kafka) in ours.iter().zip(&of_kafka) {
+            assert_eq!(ours, of_kafka);
+        }
+        assert_eq!(ours.len(), of_kafka.len());
+    }
+
+    #[test]
+    fn the_tables_are_ordered_and_every_default_is_valid() {
+        assert!(honoured::KEYS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(later::KEYS.is_sorted_by(|a, b| a.name < b.name));
+        for key in BrokerKey::all() {
+            assert_eq!(BrokerKey::find(key.name), Some(key));
+            assert!(key.documentation.ends_with('.'), "{}", key.name);
+            if let Some(default) = key.default {
+                assert!(parse(key.config_type, key.accepts, default).is_some(), "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_that_gives_a_topic_its_default_is_known_with_the_same_default_and_standing() {
+        for topic_key in TopicKey::all() {
+            for synonym in topic_key.broker_synonyms {
+                let key = BrokerKey::find(synonym.key).unwrap();
+                assert_eq!(key.default, synonym.default, "{}", synonym.key);
+                assert_eq!(
+                    key.handling == Handling::Honoured,
+                    topic_key.honoured == taffrail_control::topic_config::Honoured::Fully,
+                    "{}",
+                    synonym.key
+                );
+            }
+        }
+    }
+}
