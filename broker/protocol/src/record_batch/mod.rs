@@ -30,3 +30,6 @@ pub use header::{
 pub use record::{RecordHeader, RecordHeaders, RecordIter, RecordView, Records, RecordsSummary};
 pub use validate::{ProduceLimits, validate_produced};
 pub use view::{BatchView, Batches};
+
+#[cfg(test)]
+mod tests;

@@ -261,3 +261,119 @@ fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     *bytes = rest;
     Some(Some(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::varint::{put_varint, put_varlong};
+    use super::super::{BatchBuilder, BatchView, Compression, HEADER_SIZE};
+    use super::*;
+
+    /// A record with the given body after its length.
+    fn record(body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, body.len() as i32);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    fn varints(values: &[i32]) -> Vec<u8> {
+        let mut bytes = vec![0];
+        values.iter().for_each(|value| put_varint(&mut bytes, *value));
+        bytes
+    }
+
+    /// Walks `bytes` as the records of a batch that claims `count` of them.
+    fn walk(bytes: &[u8], count: i32) -> Result<RecordsSummary, BatchError> {
+        let batch = BatchBuilder::new(Compression::None).append(0, None, None, &[]).build().unwrap();
+        let header = BatchHeader { record_count: count, ..*BatchView::new(&batch).unwrap().header() };
+        let records = Records::new(header, Cow::Borrowed(bytes));
+        let by_iter = records.iter().collect::<Result<Vec<_>, _>>();
+        let checked = records.check();
+        // Both walks agree but for the offset deltas, which only the check looks at.
+        assert!(checked.is_err() || by_iter.is_ok());
+        checked
+    }
+
+    fn reason(bytes: &[u8], count: i32) -> (i32, &'static str) {
+        match walk(bytes, count) {
+            Err(BatchError::InvalidRecord { index, reason }) => (index, reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn null_and_empty_are_told_apart() {
+        let batch = BatchBuilder::new(Compression::None)
+            .append(1, None, Some(b""), &[("k", None), ("k", Some(b""))])
+            .append(2, Some(b""), None, &[])
+            .build()
+            .unwrap();
+        assert!(batch.len() > HEADER_SIZE);
+        let records = BatchView::new(&batch).unwrap().records(0).unwrap();
+        let records: Vec<_> = records.iter().map(Result::unwrap).collect();
+        assert_eq!((records[0].key, records[0].value), (None, Some(&b""[..])));
+        assert_eq!((records[1].key, records[1].value), (Some(&b""[..]), None));
+        let values: Vec<_> = records[0].headers.map(|header| header.value).collect();
+        assert_eq!(values, [None, Some(&b""[..])]);
+    }
+
+    #[test]
+    fn each_way_to_be_malformed_is_named() {
+        let sound = record(&varints(&[0, 0, -1, -1, 0]));
+        assert!(walk(&sound, 1).is_ok());
+        let cases: [(&[u8], &str); 7] = [
+            (&[], "its length is cut off or not a varint"),
+            (&[0x80; 6], "its length is cut off or not a varint"),
+            (&[0x01], "its length is negative"),
+            (&[0x7e, 0], "it is longer than the batch"),
+            (&[0x00], "its attributes are missing"),
+            (&record(&[0]), "its timestamp delta is not a varint"),
+            (&record(&[0, 0]), "its offset delta is not a varint"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(reason(bytes, 1), (0, expected));
+        }
+        let cases: [(&[i32], &str); 9] = [
+            (&[0, 0], "its key does not fit into it"),
+            (&[0, 0, 5], "its key does not fit into it"),
+            (&[0, 0, -1, i32::MAX], "its value does not fit into it"),
+            (&[0, 0, -1, -1], "its header count is not a varint"),
+            (&[0, 0, -1, -1, -1], "its header count is negative"),
+            (&[0, 0, -1, -1, i32::MAX], "a header key does not fit into it"),
+            (&[0, 0, -1, -1, 1, -1, -1], "a header key is null"),
+            (&[0, 0, -1, -1, 1, 0, 3], "a header value does not fit into it"),
+            (&[0, 0, -1, -1, 0, 0], "it is longer than its fields"),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(reason(&record(&varints(fields)), 1), (0, expected));
+        }
+    }
+
+    #[test]
+    fn records_fill_the_batch_and_are_numbered_in_order() {
+        let records = [record(&varints(&[0, 0, -1, -1, 0])), record(&varints(&[0, 1, -1, -1, 0]))].concat();
+        assert!(walk(&records, 2).is_ok());
+        assert_eq!(reason(&records, 1), (1, "bytes follow the last record that the header counts"));
+        assert_eq!(reason(&records, 3), (2, "its length is cut off or not a varint"));
+        let swapped = [record(&varints(&[0, 1, -1, -1, 0])), record(&varints(&[0, 0, -1, -1, 0]))].concat();
+        assert_eq!(reason(&swapped, 2), (0, "its offset delta is not its place"));
+        assert_eq!(reason(&records, -1), (0, "bytes follow the last record that the header counts"));
+    }
+
+    #[test]
+    fn deltas_that_overflow_wrap() {
+        let mut body = vec![0];
+        put_varlong(&mut body, i64::MAX);
+        body.extend_from_slice(&varints(&[0, -1, -1, 0])[1..]);
+        let header = BatchHeader {
+            base_timestamp: 2,
+            ..BatchHeader::parse(
+                &BatchBuilder::new(Compression::None).append(0, None, None, &[]).build().unwrap(),
+            )
+            .unwrap()
+        };
+        let bytes = record(&body);
+        let records = Records::new(header, Cow::Borrowed(&bytes));
+        assert_eq!(records.iter().next().unwrap().unwrap().timestamp, i64::MIN + 1);
+    }
+}

@@ -61,3 +61,54 @@ fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     }
     out.push(value as u8);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_ends_of_the_range_have_the_known_bytes() {
+        let varint = |value| {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            out
+        };
+        assert_eq!(varint(0), [0]);
+        assert_eq!(varint(-1), [1]);
+        assert_eq!(varint(63), [0x7e]);
+        assert_eq!(varint(-65), [0x81, 0x01]);
+        assert_eq!(varint(i32::MAX), [0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(varint(i32::MIN), [0xff, 0xff, 0xff, 0xff, 0x0f]);
+        let mut out = Vec::new();
+        put_varlong(&mut out, i64::MIN);
+        assert_eq!(out, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+    }
+
+    #[test]
+    fn too_many_bytes_or_bits_are_refused() {
+        assert_eq!(take_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]), None);
+        assert_eq!(take_varint(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0x00][..]), None);
+        let mut long = [0xff; 10];
+        long[9] = 0x02;
+        assert_eq!(take_varlong(&mut &long[..]), None);
+        assert_eq!(take_varlong(&mut &[0x80; 11][..]), None);
+        assert_eq!(take_varint(&mut &[][..]), None);
+        assert_eq!(take_varint(&mut &[0x80][..]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_back(int: i32, shift in 0..32u32, long: i64, long_shift in 0..64u32) {
+            let (int, long) = (int >> shift, long >> long_shift);
+            let mut out = Vec::new();
+            put_varint(&mut out, int);
+            put_varlong(&mut out, long);
+            let mut rest = &out[..];
+            prop_assert_eq!(take_varint(&mut rest), Some(int));
+            prop_assert_eq!(take_varlong(&mut rest), Some(long));
+            prop_assert!(rest.is_empty());
+        }
+    }
+}

@@ -117,3 +117,6 @@ fn read_bounded(reader: impl Read, limit: usize) -> Result<Vec<u8>, DecompressEr
     }
     Ok(output)
 }
+
+#[cfg(test)]
+mod tests;
