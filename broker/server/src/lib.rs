@@ -3,5 +3,4 @@
 pub mod admin;
 pub mod config;
 pub mod group;
-pub mod logging;
 pub mod metrics;

@@ -1,0 +1,162 @@
+//! Taking records back: at the end, where a leader says so, and at the start, where they were deleted.
+
+use super::Log;
+use crate::error::Poisoned;
+use crate::names::SegmentFile;
+use crate::recovery;
+use crate::segment::Segment;
+use crate::storage::Storage;
+
+impl<S: Storage> Log<S> {
+    /// Removes all records at `offset` and behind it; producers and leader epochs go back to what they were then.
+    /// Returns where the log ends now: at `offset`, or before it where it ended already or where the batch begins that
+    /// had `offset` inside. Below the log's start nothing remains, and the log begins anew at `offset`.
+    ///
+    /// # Errors
+    /// When the log is or becomes poisoned.
+    pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<i64, Poisoned> {
+        self.check_writable()?;
+        if offset >= self.log_end_offset {
+            // An epoch may have begun at the end without a record.
+            self.truncate_epochs(self.log_end_offset)?;
+            return Ok(self.log_end_offset);
+        }
+        if offset < self.log_start_offset {
+            self.truncate_fully_and_start_at(offset, now_ms)?;
+            return Ok(offset);
+        }
+        self.generation += 1;
+        self.recent.clear();
+        let keep = self.segment_of(offset);
+        while self.segments.len() > keep + 1 {
+            let removed = self.segments.pop().map_or(Ok(()), |segment| segment.remove(&self.home));
+            if let Err(error) = removed {
+                return self.guard_truncation(Err(error), keep, offset);
+            }
+        }
+        let cut = self.segments[keep].truncate_to(&self.home, offset, &self.config, now_ms);
+        let cut = cut.and_then(|cut| cut.map_err(|damage| std::io::Error::other(damage.reason)));
+        let end = match cut {
+            Ok(end) => end,
+            Err(error) => return self.guard_truncation(Err(error), keep, offset),
+        };
+        self.log_end_offset = end.max(self.log_start_offset);
+        self.recovery_point = self.recovery_point.min(end);
+        self.changes += 1;
+        self.truncate_epochs(self.log_end_offset)?;
+        self.rewind_producers(now_ms)?;
+        self.assert_order();
+        Ok(self.log_end_offset)
+    }
+
+    /// After a truncation that failed halfway, what is left is served up to the end of the segments that remain.
+    fn guard_truncation(
+        &mut self,
+        failed: std::io::Result<i64>,
+        keep: usize,
+        offset: i64,
+    ) -> Result<i64, Poisoned> {
+        self.segments.truncate(keep + 1);
+        let start = self.log_start_offset;
+        self.log_end_offset = offset.min(self.log_end_offset).max(start);
+        self.recovery_point = self.recovery_point.min(self.log_end_offset);
+        self.guard("truncating", failed)
+    }
+
+    /// Removes all records; the log begins and ends at `offset`.
+    ///
+    /// # Errors
+    /// When the log is or becomes poisoned.
+    pub fn truncate_fully_and_start_at(&mut self, offset: i64, now_ms: i64) -> Result<(), Poisoned> {
+        self.check_writable()?;
+        self.generation += 1;
+        self.recent.clear();
+        self.mapped.clear();
+        let mut removed = Ok(());
+        for segment in self.segments.drain(..).rev() {
+            removed = removed.and(segment.remove(&self.home));
+        }
+        let created = removed.and_then(|()| Segment::create(&self.home, offset, now_ms));
+        self.log_start_offset = offset;
+        self.log_end_offset = offset;
+        self.recovery_point = self.recovery_point.min(offset);
+        self.put_segment(created)?;
+        self.epochs = Default::default();
+        self.write_epochs()?;
+        self.producers.clear();
+        self.remove_snapshots_behind(-1)?;
+        self.snapshot_offset = -1;
+        self.assert_order();
+        Ok(())
+    }
+
+    /// Moves the log's start up (DeleteRecords, or a leader's start that a follower takes over). Records before it are
+    /// no longer served; [`delete_old_segments`](Self::delete_old_segments) frees their space. A start that is not
+    /// above the present one changes nothing, one behind the end is taken for the end. Returns whether it moved.
+    ///
+    /// # Errors
+    /// When the log is or becomes poisoned.
+    pub fn set_log_start_offset(&mut self, offset: i64) -> Result<bool, Poisoned> {
+        self.check_writable()?;
+        let offset = offset.min(self.log_end_offset);
+        if offset <= self.log_start_offset {
+            return Ok(false);
+        }
+        self.log_start_offset = offset;
+        if self.epochs.truncate_from_start(offset) {
+            self.write_epochs()?;
+        }
+        self.assert_order();
+        Ok(true)
+    }
+
+    /// Removes the segments that lie wholly before the log's start, the active one excepted; returns how many.
+    ///
+    /// # Errors
+    /// When the log is or becomes poisoned.
+    pub fn delete_old_segments(&mut self) -> Result<usize, Poisoned> {
+        self.check_writable()?;
+        let count = self.segment_of(self.log_start_offset);
+        for _ in 0..count {
+            let segment = self.segments.remove(0);
+            let removed = segment.remove(&self.home);
+            self.changes += 1;
+            self.guard("removing a segment", removed)?;
+        }
+        Ok(count)
+    }
+
+    fn truncate_epochs(&mut self, end_offset: i64) -> Result<(), Poisoned> {
+        if self.epochs.truncate_from_end(end_offset) {
+            self.write_epochs()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the producers back to what they were at the log's end.
+    fn rewind_producers(&mut self, now_ms: i64) -> Result<(), Poisoned> {
+        self.remove_snapshots_behind(self.log_end_offset)?;
+        let rebuilt = recovery::load_producers(
+            &self.home,
+            &self.config,
+            &mut self.segments,
+            self.log_start_offset,
+            self.log_end_offset,
+            now_ms,
+        );
+        let rebuilt = self.guard("reading the producers' state", rebuilt)?;
+        self.producers = rebuilt.producers;
+        self.snapshot_offset = rebuilt.snapshot_offset;
+        Ok(())
+    }
+
+    fn remove_snapshots_behind(&mut self, end_offset: i64) -> Result<(), Poisoned> {
+        let removed = recovery::list_snapshots(&self.home).and_then(|snapshots| {
+            for offset in snapshots.into_iter().filter(|offset| *offset > end_offset) {
+                self.home.storage.remove_file(&self.home.path(SegmentFile::ProducerSnapshot, offset))?;
+            }
+            Ok(())
+        });
+        self.guard("removing producer snapshots", removed)
+    }
+}

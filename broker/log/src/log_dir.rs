@@ -1,0 +1,369 @@
+//! A data directory: many logs under one lock, the checkpoints they share, and the marker of a clean stop
+//! (`org.apache.kafka.storage.internals.log.LogManager`).
+//!
+//! Our directories are marked by a key of our own in [`meta.properties`](crate::meta_properties). One of Apache Kafka's
+//! is recognised before anything is touched, and left alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use taffrail_protocol::Uuid;
+use thiserror::Error;
+
+use crate::clean_shutdown;
+use crate::config::LogConfig;
+use crate::error::{CheckpointError, OpenError};
+use crate::log::{Log, OpenMode};
+use crate::meta_properties::{self, MetaProperties, Owner};
+use crate::names::{self, DirKind, TopicPartition};
+use crate::offset_checkpoint::{self, Offsets};
+use crate::recovery::RecoveryReport;
+use crate::storage::Storage;
+
+/// A data directory could not be opened or used.
+#[derive(Debug, Error)]
+pub enum LogDirError {
+    /// Another process has it.
+    #[error(
+        "the data directory {} is in use by another process: stop that one, or name another directory",
+        path.display()
+    )]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// It is Apache Kafka's.
+    #[error(
+        "the data directory {} belongs to Apache Kafka ({evidence}), and taking over a whole one is not supported: name \
+         another directory; nothing in it was touched",
+        path.display()
+    )]
+    ApacheKafka {
+        /// The data directory.
+        path: PathBuf,
+        /// How that shows.
+        evidence: &'static str,
+    },
+    /// It has logs, and nothing says whose.
+    #[error(
+        "the data directory {} holds logs such as {example}, but no meta.properties says whose they are: name an empty \
+         directory, or put the file back; nothing in it was touched",
+        path.display()
+    )]
+    Unmarked {
+        /// The data directory.
+        path: PathBuf,
+        /// One of the logs.
+        example: String,
+    },
+    /// It is another broker's or another cluster's.
+    #[error(
+        "the data directory {} belongs to {key} {stored}, and this is {key} {own}: name another directory",
+        path.display()
+    )]
+    OtherOwner {
+        /// The data directory.
+        path: PathBuf,
+        /// What differs: `cluster.id` or `node.id`.
+        key: &'static str,
+        /// What the directory says.
+        stored: String,
+        /// What the caller says.
+        own: String,
+    },
+    /// A file of the directory could not be read, understood or written.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
+    /// Something else failed.
+    #[error("cannot use the data directory {}: {action} failed: {source}", path.display())]
+    Io {
+        /// The data directory.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What a data directory is, as found without touching it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirState {
+    /// It does not exist, or holds nothing of a broker's.
+    Fresh,
+    /// It is one of ours.
+    Ours(MetaProperties),
+}
+
+/// Looks at a directory and touches nothing.
+///
+/// # Errors
+/// When it is Apache Kafka's, or has logs of an unknown owner, or cannot be read.
+pub fn inspect<S: Storage>(storage: &S, path: &Path) -> Result<DirState, LogDirError> {
+    let fail = |source| LogDirError::Io { path: path.to_owned(), action: "listing it", source };
+    let entries = match storage.list(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DirState::Fresh),
+        Err(error) => return Err(fail(error)),
+    };
+    let apache = |evidence| Err(LogDirError::ApacheKafka { path: path.to_owned(), evidence });
+    if entries.iter().any(|entry| entry.is_dir && entry.name == names::KAFKA_METADATA_DIR) {
+        return apache("it has the metadata log __cluster_metadata-0");
+    }
+    let file = path.join(names::META_PROPERTIES);
+    let bytes = storage
+        .read_small(&file, meta_properties::MAX_BYTES)
+        .map_err(|source| CheckpointError::Read { path: file.clone(), source })?;
+    if let Some(bytes) = bytes {
+        let owner = meta_properties::decode(&bytes);
+        return match owner.map_err(|source| CheckpointError::Format { path: file, source })? {
+            Owner::Taffrail(properties) => Ok(DirState::Ours(properties)),
+            Owner::ApacheKafka => apache("its meta.properties has no taffrail.version"),
+        };
+    }
+    if entries.iter().any(|entry| entry.name == names::KAFKA_BOOTSTRAP) {
+        return apache("it has a bootstrap.checkpoint");
+    }
+    let log = entries
+        .iter()
+        .find(|entry| entry.is_dir && matches!(DirKind::parse(&entry.name), DirKind::Partition(_)));
+    match log {
+        Some(log) => Err(LogDirError::Unmarked { path: path.to_owned(), example: log.name.clone() }),
+        None => Ok(DirState::Fresh),
+    }
+}
+
+/// A data directory that is locked by this process until it is dropped.
+pub struct LogDir<S: Storage> {
+    storage: S,
+    path: PathBuf,
+    _lock: S::Lock,
+    properties: MetaProperties,
+    clean: bool,
+    previous_broker_epoch: Option<i64>,
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
+    partitions: Vec<TopicPartition>,
+    leftovers: Vec<PathBuf>,
+}
+
+impl<S: Storage> LogDir<S> {
+    /// Opens a data directory, or makes one with these properties. One that is there must have the same cluster and node
+    /// ids; its own directory id holds. The marker of a clean stop is taken away, so that it stands for one start only.
+    ///
+    /// # Errors
+    /// When the directory is in use, somebody else's, or cannot be read or written.
+    pub fn open(storage: S, path: PathBuf, properties: MetaProperties) -> Result<Self, LogDirError> {
+        inspect(&storage, &path)?;
+        let fail = |action| {
+            let path = path.clone();
+            move |source| LogDirError::Io { path, action, source }
+        };
+        storage.create_dir_all(&path).map_err(fail("making it"))?;
+        let lock = storage.lock(&path.join(names::LOCK)).map_err(fail("locking it"))?;
+        let Some(lock) = lock else { return Err(LogDirError::InUse { path }) };
+        // Looked at again: another process may have made it between the first look and the lock.
+        let properties = match inspect(&storage, &path)? {
+            DirState::Ours(stored) => check_owner(&path, stored, &properties)?,
+            DirState::Fresh => {
+                let file = path.join(names::META_PROPERTIES);
+                storage
+                    .replace_small(&file, meta_properties::encode(&properties).as_bytes())
+                    .map_err(|source| CheckpointError::Write { path: file, source })?;
+                properties
+            }
+        };
+        let marker = path.join(names::CLEAN_SHUTDOWN);
+        let bytes =
+            storage.read_small(&marker, clean_shutdown::MAX_BYTES).map_err(fail("reading its marker"))?;
+        if bytes.is_some() {
+            storage.remove_file(&marker).map_err(fail("removing its marker"))?;
+            storage.sync_dir(&path).map_err(fail("syncing it"))?;
+        }
+        let read = |name| offset_checkpoint::read(&storage, &path.join(name));
+        let mut dir = Self {
+            clean: bytes.is_some(),
+            previous_broker_epoch: bytes.as_deref().and_then(clean_shutdown::decode),
+            recovery_points: read(names::RECOVERY_POINT_CHECKPOINT)?,
+            log_starts: read(names::LOG_START_CHECKPOINT)?,
+            high_watermarks: read(names::REPLICATION_CHECKPOINT)?,
+            partitions: Vec::new(),
+            leftovers: Vec::new(),
+            _lock: lock,
+            properties,
+            storage,
+            path,
+        };
+        dir.scan()?;
+        Ok(dir)
+    }
+
+    fn scan(&mut self) -> Result<(), LogDirError> {
+        let entries = self.storage.list(&self.path);
+        let entries = entries.map_err(|source| self.fail("listing it", source))?;
+        for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+            match DirKind::parse(&entry.name) {
+                DirKind::Partition(partition) => self.partitions.push(partition),
+                DirKind::Deleted => self.leftovers.push(self.path.join(&entry.name)),
+                DirKind::Future | DirKind::Stray | DirKind::Other => {}
+            }
+        }
+        self.partitions.sort_unstable();
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn properties(&self) -> &MetaProperties {
+        &self.properties
+    }
+
+    /// Whether the process before this one stopped in good order.
+    pub fn was_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// The broker epoch that the process before this one had, if it stopped in good order and said.
+    pub fn previous_broker_epoch(&self) -> Option<i64> {
+        self.previous_broker_epoch
+    }
+
+    /// The partitions that had a log when the directory was opened, in order.
+    pub fn partitions(&self) -> &[TopicPartition] {
+        &self.partitions
+    }
+
+    /// Directories of logs whose deletion was not finished; [`remove_dir`](crate::remove_dir) ends it.
+    pub fn leftovers(&self) -> &[PathBuf] {
+        &self.leftovers
+    }
+
+    /// Where a partition's log is, or would be.
+    pub fn log_path(&self, partition: &TopicPartition) -> PathBuf {
+        self.path.join(partition.dir_name())
+    }
+
+    /// The high watermark of a partition when it was last written down, or 0.
+    pub fn high_watermark(&self, partition: &TopicPartition) -> i64 {
+        self.high_watermarks.get(partition).copied().unwrap_or(0)
+    }
+
+    /// What the checkpoints tell about a log.
+    pub fn open_mode(&self, partition: &TopicPartition) -> OpenMode {
+        let find = |offsets: &Offsets| offsets.get(partition).copied().unwrap_or(0);
+        OpenMode {
+            clean: self.clean,
+            recovery_point: find(&self.recovery_points),
+            log_start_offset: find(&self.log_starts),
+        }
+    }
+
+    /// Opens the log of a partition that is there.
+    ///
+    /// # Errors
+    /// Those of [`Log::open`].
+    pub fn open_log(
+        &self,
+        partition: &TopicPartition,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<(Log<S>, RecoveryReport), OpenError> {
+        Log::open(self.storage.clone(), self.log_path(partition), config, self.open_mode(partition), now_ms)
+    }
+
+    /// Makes the log of a partition.
+    ///
+    /// # Errors
+    /// Those of [`Log::create`].
+    pub fn create_log(
+        &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Log<S>, OpenError> {
+        Log::create(self.storage.clone(), self.log_path(partition), config, topic_id, now_ms)
+    }
+
+    /// Sets a partition's directory aside under a name that is no partition's, and returns where it is now: its log is
+    /// kept, and nobody opens it (`-stray`).
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, LogDirError> {
+        let to = self.path.join(names::stray_dir_name(partition, unique));
+        let renamed = self.storage.rename(&self.log_path(partition), &to);
+        renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
+        self.sync()?;
+        Ok(to)
+    }
+
+    /// Makes the names of the logs' directories durable: due after logs were created, before they are counted on.
+    ///
+    /// # Errors
+    /// When it cannot be synced.
+    pub fn sync(&self) -> Result<(), LogDirError> {
+        self.storage.sync_dir(&self.path).map_err(|source| self.fail("syncing it", source))
+    }
+
+    /// Writes down up to where each log is durable.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_recovery_points(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
+        offset_checkpoint::write(&self.storage, &self.path.join(names::RECOVERY_POINT_CHECKPOINT), offsets)
+    }
+
+    /// Writes down where each log begins.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_log_starts(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
+        offset_checkpoint::write(&self.storage, &self.path.join(names::LOG_START_CHECKPOINT), offsets)
+    }
+
+    /// Writes down each partition's high watermark.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_high_watermarks(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
+        offset_checkpoint::write(&self.storage, &self.path.join(names::REPLICATION_CHECKPOINT), offsets)
+    }
+
+    /// Leaves the marker of a clean stop and gives the lock back. Every log must have been closed and every checkpoint
+    /// written before; where one of them failed, drop the directory instead.
+    ///
+    /// # Errors
+    /// When the marker cannot be written; the stop then counts as unclean.
+    pub fn close(self, broker_epoch: i64) -> Result<(), CheckpointError> {
+        let path = self.path.join(names::CLEAN_SHUTDOWN);
+        let written = self.storage.replace_small(&path, clean_shutdown::encode(broker_epoch).as_bytes());
+        written.map_err(|source| CheckpointError::Write { path, source })
+    }
+
+    fn fail(&self, action: &'static str, source: io::Error) -> LogDirError {
+        LogDirError::Io { path: self.path.clone(), action, source }
+    }
+}
+
+fn check_owner(
+    path: &Path,
+    stored: MetaProperties,
+    own: &MetaProperties,
+) -> Result<MetaProperties, LogDirError> {
+    let differs = |key, stored: String, own: String| {
+        Err(LogDirError::OtherOwner { path: path.to_owned(), key, stored, own })
+    };
+    if stored.cluster_id != own.cluster_id {
+        return differs("cluster.id", stored.cluster_id, own.cluster_id.clone());
+    }
+    if stored.node_id != own.node_id {
+        return differs("node.id", stored.node_id.to_string(), own.node_id.to_string());
+    }
+    Ok(stored)
+}

@@ -1,0 +1,241 @@
+//! Opening a log: what the files of a partition may look like, and what is done about it
+//! (`org.apache.kafka.storage.internals.log.LogLoader`).
+//!
+//! The table is [`Finding`], a row for each damaged or unfinished state, each with its [`Verdict`]. A log that was
+//! closed in good order shows none of them: its sizes are asked for, and the end of its last segment is read.
+
+mod producers;
+mod report;
+mod segments;
+
+use std::io;
+
+use taffrail_protocol::Uuid;
+
+use crate::checkpoint;
+use crate::config::LogConfig;
+use crate::error::OpenError;
+use crate::leader_epoch::{self, LeaderEpochs};
+use crate::log::OpenMode;
+use crate::names::{self, PartitionFile};
+use crate::partition_metadata;
+use crate::producer_state::ProducerStates;
+use crate::scan::{Check, Scan};
+use crate::segment::{Home, Segment};
+use crate::storage::Storage;
+
+pub(crate) use producers::{list_snapshots, load_producers};
+pub use report::{Finding, RecoveryReport, Verdict};
+
+/// What a log starts with.
+pub(crate) struct Loaded<S: Storage> {
+    pub topic_id: Option<Uuid>,
+    pub log_start_offset: i64,
+    pub recovery_point: i64,
+    pub log_end_offset: i64,
+    pub segments: Vec<Segment<S>>,
+    pub producers: ProducerStates,
+    pub snapshot_offset: i64,
+    pub epochs: LeaderEpochs,
+}
+
+/// What is carried from step to step.
+struct Recovery<'a, S: Storage> {
+    home: &'a Home<S>,
+    config: &'a LogConfig,
+    mode: OpenMode,
+    now_ms: i64,
+    report: RecoveryReport,
+}
+
+/// Why recovery had to stop.
+enum Failure {
+    Io(String, io::Error),
+    Open(OpenError),
+}
+
+/// Says what was being done when an operation failed.
+trait Doing<T> {
+    fn doing(self, action: &str) -> Result<T, Failure>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, action: &str) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Io(action.to_owned(), error))
+    }
+}
+
+/// Reads and mends the files of one partition.
+pub(crate) fn load<S: Storage>(
+    home: &Home<S>,
+    config: &LogConfig,
+    mode: OpenMode,
+    now_ms: i64,
+) -> Result<(Loaded<S>, RecoveryReport), OpenError> {
+    let recovery = Recovery { home, config, mode, now_ms, report: RecoveryReport::default() };
+    recovery.run().map_err(|failure| match failure {
+        Failure::Open(error) => error,
+        Failure::Io(action, source) => OpenError::Io { dir: home.dir.clone(), action, source },
+    })
+}
+
+impl<S: Storage> Recovery<'_, S> {
+    fn run(mut self) -> Result<(Loaded<S>, RecoveryReport), Failure> {
+        let names = self.list()?;
+        let names = self.remove_unfinished(names)?;
+        let names = self.finish_swaps(names)?;
+        let mut segments = self.open_segments(&names)?;
+        let log_end_offset = self.check_segments(&mut segments)?;
+        let (log_start_offset, log_end_offset) = self.bounds(&mut segments, log_end_offset)?;
+        let epochs = self.load_epochs(&mut segments, log_start_offset, log_end_offset)?;
+        self.sort_snapshots(&segments, log_end_offset)?;
+        let rebuilt = load_producers(
+            self.home,
+            self.config,
+            &mut segments,
+            log_start_offset,
+            log_end_offset,
+            self.now_ms,
+        )
+        .doing("reading the producers' state")?;
+        for offset in &rebuilt.unreadable {
+            let name = names::SegmentFile::ProducerSnapshot.name(*offset);
+            self.report.note(Finding::UnreadableSnapshot, name);
+        }
+        let recovery_point =
+            if self.mode.clean { log_end_offset } else { self.mode.recovery_point.clamp(0, log_end_offset) };
+        let loaded = Loaded {
+            topic_id: self.topic_id()?,
+            log_start_offset,
+            recovery_point,
+            log_end_offset,
+            segments,
+            producers: rebuilt.producers,
+            snapshot_offset: rebuilt.snapshot_offset,
+            epochs,
+        };
+        Ok((loaded, self.report))
+    }
+
+    fn list(&self) -> Result<Vec<String>, Failure> {
+        let entries = self.home.storage.list(&self.home.dir).doing("listing the directory")?;
+        let mut names: Vec<String> =
+            entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect();
+        // Disk order is chance; a report should not be.
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&mut self, finding: Finding, name: &str) -> Result<(), Failure> {
+        debug_assert_eq!(finding.verdict(), Verdict::Remove);
+        self.home.storage.remove_file(&self.home.dir.join(name)).doing(&format!("removing {name}"))?;
+        self.report.note(finding, name);
+        Ok(())
+    }
+
+    /// Removes files that were on their way in or out.
+    fn remove_unfinished(&mut self, names: Vec<String>) -> Result<Vec<String>, Failure> {
+        let mut kept = Vec::with_capacity(names.len());
+        for name in names {
+            match PartitionFile::parse(&name) {
+                PartitionFile::Temporary => self.remove(Finding::TemporaryFile, &name)?,
+                PartitionFile::Deleted(..) => self.remove(Finding::DeletedFile, &name)?,
+                // The cleaned files of a compaction that did not come to its end; swaps of the same one follow below.
+                _ => kept.push(name),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Where the log begins and ends, once the segments are known.
+    fn bounds(&mut self, segments: &mut Vec<Segment<S>>, log_end_offset: i64) -> Result<(i64, i64), Failure> {
+        let wanted = self.mode.log_start_offset.max(0);
+        if segments.is_empty() || log_end_offset < wanted {
+            for segment in segments.drain(..).rev() {
+                let name = names::SegmentFile::Log.name(segment.base_offset);
+                segment.remove(self.home).doing(&format!("removing {name}"))?;
+                self.report.note(Finding::EndsBeforeStart, name);
+            }
+            let segment = Segment::create(self.home, wanted, self.now_ms).doing("making a segment")?;
+            segments.push(segment);
+            return Ok((wanted, wanted));
+        }
+        let first = segments.first().map_or(0, |segment| segment.base_offset);
+        Ok((wanted.max(first), log_end_offset))
+    }
+
+    fn load_epochs(
+        &mut self,
+        segments: &mut [Segment<S>],
+        log_start_offset: i64,
+        log_end_offset: i64,
+    ) -> Result<LeaderEpochs, Failure> {
+        let path = self.home.dir.join(names::LEADER_EPOCH_CHECKPOINT);
+        let bytes = self.home.storage.read_small(&path, checkpoint::MAX_BYTES);
+        let bytes = bytes.doing("reading leader-epoch-checkpoint")?;
+        let stored = bytes.as_deref().map(LeaderEpochs::decode);
+        let mut changed = false;
+        let mut epochs = match stored {
+            Some(Ok(epochs)) => epochs,
+            None if log_end_offset == log_start_offset => LeaderEpochs::default(),
+            None | Some(Err(_)) => {
+                let finding =
+                    if stored.is_none() { Finding::MissingEpochs } else { Finding::UnreadableEpochs };
+                self.report.note(finding, names::LEADER_EPOCH_CHECKPOINT);
+                changed = true;
+                self.scan_epochs(LeaderEpochs::default(), segments, 0)?
+            }
+        };
+        changed |= epochs.truncate_from_end(log_end_offset.saturating_add(1));
+        if !self.mode.clean && !changed {
+            // What was appended behind the recovery point may have begun epochs that were not yet durable.
+            let before = epochs.clone();
+            epochs = self.scan_epochs(epochs, segments, self.mode.recovery_point)?;
+            changed = epochs != before;
+        }
+        let ahead = epochs.truncate_from_end(log_end_offset);
+        if ahead {
+            self.report.note(Finding::EpochsAhead, names::LEADER_EPOCH_CHECKPOINT);
+        }
+        changed |= ahead | epochs.truncate_from_start(log_start_offset);
+        if changed {
+            leader_epoch::write(&self.home.storage, &self.home.dir, &epochs)
+                .doing("writing leader-epoch-checkpoint")?;
+        }
+        Ok(epochs)
+    }
+
+    /// Takes epochs from the batches of the segment that `from` is in and those behind it.
+    fn scan_epochs(
+        &self,
+        mut epochs: LeaderEpochs,
+        segments: &mut [Segment<S>],
+        from: i64,
+    ) -> Result<LeaderEpochs, Failure> {
+        let first = segments.partition_point(|segment| segment.base_offset <= from).saturating_sub(1);
+        for segment in &segments[first..] {
+            let file = segment.reader(self.home).doing("reading a segment")?;
+            let mut scan = Scan::new(&*file, 0, segment.size, Check::Header);
+            while let Ok(Some(found)) = scan.next().doing("reading a segment")? {
+                let epoch = found.header.partition_leader_epoch;
+                if epochs.latest().is_none_or(|latest| latest.epoch < epoch) {
+                    epochs.assign(epoch, found.header.base_offset);
+                }
+            }
+        }
+        Ok(epochs)
+    }
+
+    fn topic_id(&mut self) -> Result<Option<Uuid>, Failure> {
+        let path = self.home.dir.join(names::PARTITION_METADATA);
+        let bytes = self.home.storage.read_small(&path, partition_metadata::MAX_BYTES);
+        let Some(bytes) = bytes.doing("reading partition.metadata")? else { return Ok(None) };
+        match partition_metadata::decode(&bytes) {
+            Ok(topic_id) => Ok(Some(topic_id)),
+            Err(_) => {
+                self.report.note(Finding::UnreadableMetadata, names::PARTITION_METADATA);
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Real files.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::FlockOperation;
+
+use super::{Access, DirEntry, DiskMap, Storage, StorageFile};
+
+/// The files of this machine, with a bounded cache of those that are open for reading.
+///
+/// Clones share the cache. A file that is removed or renamed leaves it, so that its space is freed as soon as the last
+/// reader is done.
+#[derive(Clone)]
+pub struct FileStorage {
+    cache: Arc<Mutex<Cache>>,
+}
+
+struct Cache {
+    capacity: usize,
+    clock: u64,
+    files: HashMap<PathBuf, Cached>,
+}
+
+struct Cached {
+    file: Arc<DiskFile>,
+    used: u64,
+}
+
+impl FileStorage {
+    /// A storage that keeps at most `open_files` files open for readers (at least one). Files that a log writes to are
+    /// not counted: one for each partition that was written to.
+    pub fn new(open_files: usize) -> Self {
+        let cache = Cache { capacity: open_files.max(1), clock: 0, files: HashMap::new() };
+        Self { cache: Arc::new(Mutex::new(cache)) }
+    }
+
+    /// How many files the cache holds open.
+    pub fn cached_files(&self) -> usize {
+        self.cache.lock().files.len()
+    }
+}
+
+impl Default for FileStorage {
+    fn default() -> Self {
+        Self::new(1024)
+    }
+}
+
+impl Cache {
+    fn get(&mut self, path: &Path) -> Option<Arc<DiskFile>> {
+        self.clock += 1;
+        let cached = self.files.get_mut(path)?;
+        cached.used = self.clock;
+        Some(Arc::clone(&cached.file))
+    }
+
+    fn insert(&mut self, path: &Path, file: &Arc<DiskFile>) {
+        if self.files.len() >= self.capacity {
+            self.evict();
+        }
+        self.files.insert(path.to_owned(), Cached { file: Arc::clone(file), used: self.clock });
+    }
+
+    /// Closes the older half at once: a search for the oldest is then paid once in many insertions.
+    fn evict(&mut self) {
+        let mut ages: Vec<u64> = self.files.values().map(|cached| cached.used).collect();
+        let middle = ages.len() / 2;
+        let (_, &mut pivot, _) = ages.select_nth_unstable(middle);
+        self.files.retain(|_, cached| cached.used > pivot);
+    }
+
+    fn forget(&mut self, path: &Path) {
+        if self.files.remove(path).is_none() {
+            self.files.retain(|cached, _| !cached.starts_with(path));
+        }
+    }
+}
+
+/// An open file of this machine. Its descriptor is there for `sendfile`.
+#[derive(Debug)]
+pub struct DiskFile(File);
+
+impl AsFd for DiskFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.0.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// A held file lock; dropping it gives the lock back.
+#[derive(Debug)]
+pub struct DiskLock(#[allow(dead_code, reason = "held, never read")] File);
+
+impl Storage for FileStorage {
+    type File = DiskFile;
+    type Map = DiskMap;
+    type Lock = DiskLock;
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<DiskFile> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match access {
+            Access::Read => {}
+            Access::Write => {
+                options.write(true).create(true).truncate(false);
+            }
+            Access::Replace => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        Ok(DiskFile(options.open(path)?))
+    }
+
+    fn open_cached(&self, path: &Path) -> io::Result<Arc<DiskFile>> {
+        if let Some(file) = self.cache.lock().get(path) {
+            return Ok(file);
+        }
+        // Opened outside the lock: a slow disk holds up nobody else.
+        let file = Arc::new(self.open(path, Access::Read)?);
+        self.cache.lock().insert(path, &file);
+        Ok(file)
+    }
+
+    fn map(&self, path: &Path, len: u64) -> io::Result<DiskMap> {
+        let file = File::open(path)?;
+        let present = file.metadata()?.len();
+        if present < len {
+            let text =
+                format!("{} has {present} bytes, fewer than the {len} that were written", path.display());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        DiskMap::new(&file, usize::try_from(len).map_err(io::Error::other)?)
+    }
+
+    fn len_of(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                let kind = entry.file_type()?;
+                let is_dir = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+                entries.push(DirEntry { name, is_dir });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut cache = self.cache.lock();
+        cache.forget(from);
+        cache.forget(to);
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut cache = self.cache.lock();
+        cache.forget(path);
+        ignore_missing(fs::remove_file(path))
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.cache.lock().forget(dir);
+        ignore_missing(fs::remove_dir_all(dir))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // Java locks with fcntl, which does not see flock: both are taken, so that neither a second broker of ours
+        // nor Apache Kafka gets in.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(DiskLock(file))),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

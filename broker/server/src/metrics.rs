@@ -1,0 +1,1 @@
+//! Counters and histograms of the broker, and their text form for Prometheus.
