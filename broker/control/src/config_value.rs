@@ -285,13 +285,15 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         return None;
     }
     let name = name.to_ascii_lowercase().replace(['_', '-'], ".");
-    let allowed = (name.chars().count() / 3).max(1);
+    let allowed = (name.len() / 3).max(1);
     known
         .into_iter()
         .filter_map(|candidate| {
-            let distance = edit_distance(&name, candidate);
-            let near = distance <= allowed || covers(&name, candidate) || covers(candidate, &name);
-            near.then_some((distance, candidate))
+            // Comparing costs the product of the lengths, so it is left out where it cannot find anything.
+            let alike = name.len().abs_diff(candidate.len()) <= allowed;
+            let covered = covers(&name, candidate) || covers(candidate, &name);
+            let distance = (alike || covered).then(|| edit_distance(&name, candidate))?;
+            (covered || distance <= allowed).then_some((distance, candidate))
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -83,3 +83,87 @@ fn end(w: &mut Writer, mark: FrameMark) -> Result<(), EncodeError> {
     w.buf[mark.start - PREFIX_LEN..mark.start].copy_from_slice(&wire.to_be_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Message, Reader, RecordSet, Splice};
+    use crate::messages::fetch::{FetchableTopicResponse, PartitionData};
+    use crate::messages::{ApiVersionsRequest, ApiVersionsResponse, FetchResponse};
+
+    #[test]
+    fn lengths_below_zero_and_above_the_limit_are_refused() {
+        assert_eq!(frame_length([0, 0, 0, 9], 9), Ok(9));
+        for prefix in [[0, 0, 0, 10], [0xff; 4], [0x80, 0, 0, 0], *b"GET "] {
+            let error = frame_length(prefix, 9).unwrap_err();
+            assert!(matches!(error.reason, DecodeReason::FrameLength { limit: 9, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_split_off_once_it_has_all_arrived() {
+        let bytes = [0, 0, 0, 2, 7, 8, 0, 0];
+        for end in 0..6 {
+            assert_eq!(split_frame(&bytes[..end], 100), Ok(None), "{end}");
+        }
+        assert_eq!(split_frame(&bytes, 100), Ok(Some(Frame { content: &[7, 8], rest: &[0, 0] })));
+    }
+
+    #[test]
+    fn a_request_reads_back_through_its_frame() {
+        let header =
+            RequestHeader { correlation_id: 5, client_id: Some("me".into()), ..RequestHeader::default() };
+        let request = ApiVersionsRequest { client_software_name: "test".into(), ..Default::default() };
+        let mut w = Writer::new();
+        write_request(&mut w, &header, &request, 3).unwrap();
+
+        let frame = split_frame(&w.buf, 1000).unwrap().unwrap();
+        let mut r = Reader::new(frame.content);
+        let read = RequestHeader::read(&mut r).unwrap();
+        assert_eq!((read.api_key, read.api_version, read.correlation_id), (18, 3, 5));
+        assert_eq!(ApiVersionsRequest::read(&mut r, 3).unwrap(), request);
+        r.finish().unwrap();
+    }
+
+    #[test]
+    fn the_header_before_api_versions_is_never_flexible() {
+        let mut w = Writer::new();
+        write_response(&mut w, 1, &ApiVersionsResponse::default(), 3).unwrap();
+        let body = split_frame(&w.buf, 1000).unwrap().unwrap().content;
+        assert!(ApiVersionsResponse::from_bytes(&body[4..], 3).is_ok());
+    }
+
+    fn fetched(records: [RecordSet<'static>; 2]) -> FetchResponse<'static> {
+        let partitions = records.map(|records| PartitionData { records, ..Default::default() }).into();
+        let topic = FetchableTopicResponse { partitions, ..Default::default() };
+        FetchResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    #[test]
+    fn a_spliced_frame_is_the_frame_that_holds_the_records_itself() {
+        let records = [vec![1; 300], vec![2; 70_000]];
+        let inline = fetched(records.clone().map(|records| RecordSet::Bytes(records.into())));
+        let spliced =
+            fetched([RecordSet::Splice { len: 300, id: 0 }, RecordSet::Splice { len: 70_000, id: 1 }]);
+        for version in FetchResponse::VERSIONS.min..=FetchResponse::VERSIONS.max {
+            let (mut whole, mut holes) = (Writer::new(), Writer::new());
+            // Something stands before: offsets are those of the stream, not of the frame.
+            holes.put(b"before");
+            whole.put(b"before");
+            write_response(&mut whole, 9, &inline, version).unwrap();
+            write_response(&mut holes, 9, &spliced, version).unwrap();
+
+            assert_eq!(holes.total_len(), whole.buf.len() as u64);
+            let mut sent = Vec::new();
+            let mut from = 0;
+            for Splice { at, len, id } in &holes.splices {
+                sent.extend_from_slice(&holes.buf[from..*at]);
+                assert_eq!(records[*id as usize].len(), *len as usize);
+                sent.extend_from_slice(&records[*id as usize]);
+                from = *at;
+            }
+            sent.extend_from_slice(&holes.buf[from..]);
+            assert!(sent == whole.buf, "version {version}");
+        }
+    }
+}

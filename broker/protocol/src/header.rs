@@ -99,3 +99,91 @@ impl ResponseHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use kafka_protocol::messages as oracle;
+    use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::DecodeReason;
+
+    proptest! {
+        #[test]
+        fn request_headers_of_every_version_agree_with_the_oracle_both_ways(
+            api in 0..ApiKey::SERVED.len(), api_version in 0..20_i16, correlation_id: i32, client_id: Option<String>,
+        ) {
+            let api = ApiKey::SERVED[api].key;
+            let client_id = client_id.map(Cow::Owned);
+            let ours = RequestHeader { api_key: api.code(), api_version, correlation_id, client_id };
+            let mut w = Writer::new();
+            ours.write(&mut w).unwrap();
+
+            let mut rest = Bytes::copy_from_slice(&w.buf);
+            let header_version = api.request_header_version(api_version);
+            let theirs = oracle::RequestHeader::decode(&mut rest, header_version).unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(theirs.client_id.as_deref(), ours.client_id.as_deref());
+            let mut written = BytesMut::new();
+            theirs.encode(&mut written, header_version).unwrap();
+            prop_assert_eq!(&w.buf, &written);
+
+            let mut r = Reader::new(&written);
+            prop_assert_eq!(RequestHeader::read(&mut r).unwrap(), ours);
+            r.finish().unwrap();
+        }
+
+        #[test]
+        fn response_headers_agree_with_the_oracle_both_ways(correlation_id: i32, header_version in 0..2_i16) {
+            let mut w = Writer::new();
+            ResponseHeader { correlation_id }.write(&mut w, header_version);
+            let theirs = oracle::ResponseHeader::default().with_correlation_id(correlation_id);
+            let mut written = BytesMut::new();
+            theirs.encode(&mut written, header_version).unwrap();
+            prop_assert_eq!(&w.buf, &written);
+            let mut r = Reader::new(&written);
+            prop_assert_eq!(ResponseHeader::read(&mut r, header_version).unwrap(), ResponseHeader { correlation_id });
+            r.finish().unwrap();
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = RequestHeader::read(&mut Reader::new(&bytes));
+            let _ = ResponseHeader::read(&mut Reader::new(&bytes), 1);
+        }
+    }
+
+    #[test]
+    fn an_unknown_api_is_read_as_far_as_its_client_id() {
+        let theirs = oracle::RequestHeader::default()
+            .with_request_api_key(12_345)
+            .with_client_id(Some(StrBytes::from_static_str("stranger")));
+        let mut bytes = BytesMut::new();
+        theirs.encode(&mut bytes, 1).unwrap();
+        let header = RequestHeader::read(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(header.api(), None);
+        assert_eq!(header.client_id.as_deref(), Some("stranger"));
+    }
+
+    #[test]
+    fn an_unknown_version_of_api_versions_is_read_as_flexible() {
+        let header = RequestHeader { api_key: 18, api_version: 99, ..RequestHeader::default() };
+        let mut w = Writer::new();
+        header.write(&mut w).unwrap();
+        assert_eq!(w.buf.last(), Some(&0), "the tagged fields of header version 2");
+        assert_eq!(RequestHeader::read(&mut Reader::new(&w.buf)), Ok(header));
+    }
+
+    #[test]
+    fn a_broken_header_names_its_field() {
+        let error = RequestHeader::read(&mut Reader::new(&[0, 3, 0, 1, 0, 0])).unwrap_err();
+        assert_eq!(error.field, Some("RequestHeader.correlation_id"));
+        assert_eq!(error.reason, DecodeReason::Truncated { needed: 4, left: 2 });
+        assert_eq!(
+            error.to_string(),
+            "cannot decode RequestHeader.correlation_id at byte 4: it needs 4 more bytes and 2 are left"
+        );
+    }
+}

@@ -16,6 +16,8 @@ pub mod frame;
 pub mod header;
 pub mod messages;
 pub mod record_batch;
+#[cfg(test)]
+mod testing;
 mod uuid;
 
 pub use api_key::{ApiKey, Served};

@@ -3,4 +3,5 @@
 pub mod admin;
 pub mod config;
 pub mod group;
+pub mod logging;
 pub mod metrics;

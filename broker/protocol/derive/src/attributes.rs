@@ -277,3 +277,113 @@ fn option_of(ty: &Type) -> Option<&Type> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(input: DeriveInput) -> String {
+        match parse(&input) {
+            Ok(_) => String::from("accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        assert_eq!(
+            error(syn::parse_quote!(
+                enum E {}
+            )),
+            "only structs can be Kafka messages"
+        );
+        assert_eq!(
+            error(syn::parse_quote!(
+                struct S(i32);
+            )),
+            "a Kafka message needs named fields"
+        );
+        assert_eq!(
+            error(syn::parse_quote!(
+                struct S<T> {
+                    a: T,
+                }
+            )),
+            "a Kafka message has at most one lifetime and no type parameter"
+        );
+        assert!(
+            error(syn::parse_quote!(
+                struct S {
+                    a: Option<i32>,
+                }
+            ))
+            .starts_with("Kafka has no nullable i32")
+        );
+    }
+
+    #[test]
+    fn wrong_ranges_are_named() {
+        let field = |versions: &str| {
+            error(syn::parse_quote!(
+                struct S {
+                    #[kafka(versions = #versions)]
+                    a: i32,
+                }
+            ))
+        };
+        for good in ["0+", "3", "3-7"] {
+            assert_eq!(field(good), "accepted");
+        }
+        for bad in ["", "+", "x", "-1", "3-", "1.0", "40000"] {
+            assert_eq!(field(bad), format!("`{bad}` is no version range: write \"3-7\", \"3+\" or \"3\""));
+        }
+        assert_eq!(field("7-3"), "the range `7-3` ends before it begins");
+    }
+
+    #[test]
+    fn a_message_needs_its_versions() {
+        let message = |attributes: proc_macro2::TokenStream| {
+            error(syn::parse_quote!(
+                #[kafka(#attributes)]
+                struct S {}
+            ))
+        };
+        assert_eq!(message(quote::quote!(versions = "0-3", flexible = "2+", request = "Fetch")), "accepted");
+        assert!(message(quote::quote!(flexible = "2+")).starts_with("a message needs its versions"));
+        assert!(
+            message(quote::quote!(versions = "0+")).starts_with("a message's versions need an upper end")
+        );
+        assert!(
+            message(quote::quote!(versions = "0-3", flexible = "2-3")).starts_with("once flexible, always")
+        );
+        assert!(message(quote::quote!(version = "0-3")).starts_with("unknown attribute of a message"));
+        assert_eq!(message(quote::quote!(versions = "0-3", versions = "0-3")), "given twice");
+    }
+
+    #[test]
+    fn contradictions_between_attributes_are_named() {
+        let field = |attributes: proc_macro2::TokenStream| {
+            error(syn::parse_quote!(
+                struct S<'a> {
+                    #[kafka(#attributes)]
+                    a: Cow<'a, str>,
+                }
+            ))
+        };
+        assert_eq!(field(quote::quote!(nullable = "3+")), "only an `Option` can be nullable");
+        assert_eq!(field(quote::quote!(default = "null")), "only the default of an `Option` can be null");
+        assert_eq!(field(quote::quote!(tagged = "3+")), "a tagged field needs its number, as in `tag = 0`");
+        assert!(field(quote::quote!(ignore)).starts_with("unknown attribute of a field"));
+        assert_eq!(
+            error(syn::parse_quote!(
+                struct S {
+                    #[kafka(tag = 1)]
+                    a: i32,
+                    #[kafka(tag = 1)]
+                    b: i32,
+                }
+            )),
+            "tagged fields stand in the ascending order of their numbers"
+        );
+    }
+}

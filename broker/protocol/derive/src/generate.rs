@@ -26,6 +26,15 @@ fn self_type(parsed: &Parsed) -> TokenStream {
     }
 }
 
+/// The generics of an impl that names the struct's lifetime, and the struct's name with it.
+fn with_lifetime(parsed: &Parsed) -> (Option<TokenStream>, TokenStream) {
+    let name = &parsed.name;
+    match &parsed.lifetime {
+        Some(lifetime) => (Some(quote!(<#lifetime>)), quote!(#name<#lifetime>)),
+        None => (None, quote!(#name)),
+    }
+}
+
 /// A condition on `form.version`, or `None` where it always holds.
 fn within(range: Versions) -> Option<TokenStream> {
     let Versions { min, max } = range;
@@ -316,17 +325,16 @@ fn into_owned(parsed: &Parsed) -> TokenStream {
         Some(_) => quote!(#name<'static>),
         None => quote!(#name),
     };
-    let inherent = parsed.lifetime.as_ref().map(|lifetime| {
-        quote! {
-            impl<#lifetime> #name<#lifetime> {
-                /// The same value, independent of the bytes it was read from.
-                #[must_use]
-                pub fn into_owned(self) -> #owned {
-                    ::taffrail_protocol::codec::IntoOwned::into_owned(self)
-                }
+    let (generics, this) = with_lifetime(parsed);
+    let inherent = quote! {
+        impl #generics #this {
+            /// The same value, independent of the bytes it was read from.
+            #[must_use]
+            pub fn into_owned(self) -> #owned {
+                ::taffrail_protocol::codec::IntoOwned::into_owned(self)
             }
         }
-    });
+    };
     quote! {
         impl ::taffrail_protocol::codec::IntoOwned for #ty {
             type Owned = #owned;
@@ -342,7 +350,7 @@ fn into_owned(parsed: &Parsed) -> TokenStream {
 
 /// Random values that a version can express, for the tests of the crate that owns the codec.
 fn sample(parsed: &Parsed) -> TokenStream {
-    let ty = self_type(parsed);
+    let (generics, this) = with_lifetime(parsed);
     let names = parsed.fields.iter().map(|field| &field.name);
     let values = parsed.fields.iter().map(|field| {
         let (ty, default) = (&field.ty, default_expression(field));
@@ -364,7 +372,7 @@ fn sample(parsed: &Parsed) -> TokenStream {
     });
     quote! {
         ::taffrail_protocol::__sample! {
-            impl ::taffrail_protocol::codec::sample::Sample for #ty {
+            impl #generics ::taffrail_protocol::codec::sample::Sample for #this {
                 fn sample(
                     s: &mut ::taffrail_protocol::codec::sample::Sampler,
                     form: ::taffrail_protocol::codec::Form,

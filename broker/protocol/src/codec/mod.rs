@@ -7,6 +7,8 @@ mod reader;
 mod records;
 #[cfg(test)]
 pub mod sample;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use collections::{decode_nullable_struct, encode_nullable_struct};

@@ -7,29 +7,37 @@ use crate::{ErrorCode, Uuid};
 
 /// A source of random choices (xorshift), the same for the same seed.
 #[derive(Debug)]
-pub struct Sampler(u64);
+pub struct Sampler {
+    state: u64,
+    arrays: usize,
+}
 
 impl Sampler {
     /// Choices that follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        let mut sampler = Self(seed ^ 0x9e37_79b9_7f4a_7c15 | 1);
+        let mut sampler = Self { state: seed ^ 0x9e37_79b9_7f4a_7c15 | 1, arrays: 0 };
         for _ in 0..8 {
-            sampler.next();
+            sampler.bits();
         }
         sampler
     }
 
     /// The next 64 random bits.
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+    pub fn bits(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    /// How many arrays were made.
+    pub fn arrays(&self) -> usize {
+        self.arrays
     }
 
     /// Any number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 11) as usize % end
+        (self.bits() >> 11) as usize % end
     }
 
     /// True half of the time.
@@ -53,7 +61,7 @@ impl Sampler {
             1 => u64::MAX,
             2 => i64::MIN as u64,
             3 => self.below(4) as u64,
-            _ => self.next(),
+            _ => self.bits(),
         }
     }
 }
@@ -106,7 +114,7 @@ impl Sample for Cow<'_, str> {
 impl Sample for Cow<'_, [u8]> {
     fn sample(s: &mut Sampler, _: Form) -> Self {
         let length = s.length();
-        Cow::Owned((0..length).map(|_| s.next() as u8).collect())
+        Cow::Owned((0..length).map(|_| s.bits() as u8).collect())
     }
 }
 
@@ -118,6 +126,7 @@ impl Sample for RecordSet<'_> {
 
 impl<T: Sample> Sample for Vec<T> {
     fn sample(s: &mut Sampler, form: Form) -> Self {
+        s.arrays += 1;
         (0..s.below(4)).map(|_| T::sample(s, form)).collect()
     }
 }

@@ -37,7 +37,8 @@ pub struct ListOffsetsPartition {
     /// The leader epoch that the client knows; -1 to skip the check (KIP-320).
     #[kafka(versions = "4+", default = "-1", ignorable)]
     pub current_leader_epoch: i32,
-    /// The time searched for, in milliseconds since 1970, or a negative number: -1 latest, -2 earliest, -3 of the largest timestamp, -4 earliest local, -5 latest tiered.
+    /// The time searched for, in milliseconds since 1970, or a negative number: -1 latest, -2 earliest, -3 of the
+    /// largest timestamp, -4 earliest local, -5 latest tiered.
     pub timestamp: i64,
 }
 

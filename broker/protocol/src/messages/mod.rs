@@ -77,3 +77,8 @@ macro_rules! for_each_api {
         }
     };
 }
+
+#[cfg(test)]
+mod differential_tests;
+#[cfg(test)]
+mod hostile_tests;

@@ -145,19 +145,14 @@ impl BatchError {
     /// The protocol error that Apache Kafka answers a produce request with in this case. `CORRUPT_MESSAGE` invites
     /// the client to send the batch again, the others do not.
     pub fn error_code(&self) -> ErrorCode {
-        const CORRUPT_MESSAGE: ErrorCode = ErrorCode(2);
-        const MESSAGE_TOO_LARGE: ErrorCode = ErrorCode(10);
-        const INVALID_TIMESTAMP: ErrorCode = ErrorCode(32);
-        const UNSUPPORTED_COMPRESSION_TYPE: ErrorCode = ErrorCode(76);
-        const INVALID_RECORD: ErrorCode = ErrorCode(87);
         match self {
-            Self::InvalidLength { .. } | Self::CrcMismatch { .. } => CORRUPT_MESSAGE,
+            Self::InvalidLength { .. } | Self::CrcMismatch { .. } => ErrorCode::CORRUPT_MESSAGE,
             // Older formats are what Kafka refuses as invalid; later ones, and nonsense, it takes for damage.
-            Self::UnsupportedMagic { magic: 0 | 1 } => INVALID_RECORD,
-            Self::UnsupportedMagic { .. } => CORRUPT_MESSAGE,
-            Self::TooLarge { .. } | Self::DecompressedTooLarge { .. } => MESSAGE_TOO_LARGE,
-            Self::UnknownCompression { .. } => UNSUPPORTED_COMPRESSION_TYPE,
-            Self::InvalidTimestamps { .. } | Self::LogAppendTimeFromClient => INVALID_TIMESTAMP,
+            Self::UnsupportedMagic { magic: 0 | 1 } => ErrorCode::INVALID_RECORD,
+            Self::UnsupportedMagic { .. } => ErrorCode::CORRUPT_MESSAGE,
+            Self::TooLarge { .. } | Self::DecompressedTooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+            Self::UnknownCompression { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            Self::InvalidTimestamps { .. } | Self::LogAppendTimeFromClient => ErrorCode::INVALID_TIMESTAMP,
             Self::Truncated { .. }
             | Self::Empty
             | Self::TrailingBytes { .. }
@@ -167,7 +162,7 @@ impl BatchError {
             | Self::InvalidProducer { .. }
             | Self::InvalidRecord { .. }
             | Self::Decompression { .. }
-            | Self::Compression { .. } => INVALID_RECORD,
+            | Self::Compression { .. } => ErrorCode::INVALID_RECORD,
         }
     }
 }

@@ -84,31 +84,49 @@ Exit status: 0 if all files are sound, 1 if one cannot be read or is damaged, 2 
 #[derive(Debug, Clone, Args)]
 pub struct DevOptions {
     /// Where everything is kept; made if it is not there
-    #[arg(long, value_name = "DIR", env = "TAFFRAIL_DATA_DIR", default_value = "./taffrail-data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "TAFFRAIL_DATA_DIR",
+        hide_env_values = true,
+        default_value = "./taffrail-data"
+    )]
     pub data_dir: PathBuf,
 
     /// Where clients connect; port 0 takes a free one and prints it
-    #[arg(long, value_name = "HOST:PORT", env = "TAFFRAIL_LISTEN", default_value = "127.0.0.1:9092")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "TAFFRAIL_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:9092"
+    )]
     pub listen: HostPort,
 
     /// Where /livez, /readyz and /metrics are served over HTTP; port 0 takes a free one and prints it
-    #[arg(long, value_name = "HOST:PORT", env = "TAFFRAIL_ADMIN", default_value = "127.0.0.1:9644")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "TAFFRAIL_ADMIN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:9644"
+    )]
     pub admin: HostPort,
 
     /// The address that clients are told to connect to [default: the one of --listen]
-    #[arg(long, value_name = "HOST:PORT", env = "TAFFRAIL_ADVERTISE", value_parser = parse_advertised)]
+    #[arg(long, value_name = "HOST:PORT", env = "TAFFRAIL_ADVERTISE", hide_env_values = true, value_parser = parse_advertised)]
     pub advertise: Option<HostPort>,
 
     /// A Kafka broker configuration key and its value; may be given many times
-    #[arg(long = "set", value_name = "KEY=VALUE", env = "TAFFRAIL_SET")]
+    #[arg(long = "set", value_name = "KEY=VALUE", env = "TAFFRAIL_SET", hide_env_values = true)]
     set: Vec<Settings>,
 
     /// Memory to stay within, such as 512MiB [default: half of the cgroup's limit, or of the machine's memory]
-    #[arg(long, value_name = "SIZE", env = "TAFFRAIL_MEMORY", value_parser = parse_memory)]
+    #[arg(long, value_name = "SIZE", env = "TAFFRAIL_MEMORY", hide_env_values = true, value_parser = parse_memory)]
     memory: Option<ByteSize>,
 
     /// What is logged: error, warn, info, debug or trace, or filters such as info,taffrail_log=debug
-    #[arg(long, value_name = "FILTER", env = "TAFFRAIL_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "TAFFRAIL_LOG", hide_env_values = true, default_value = "info")]
     pub log_level: LogFilter,
 }
 

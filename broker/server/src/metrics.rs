@@ -1,1 +1,0 @@
-//! Counters and histograms of the broker, and their text form for Prometheus.
