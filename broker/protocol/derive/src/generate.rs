@@ -362,7 +362,7 @@ fn sample(parsed: &Parsed) -> TokenStream {
             None => any,
         };
         let value = match field.tag {
-            Some(_) => quote!(if s.flip() { #default } else { #value }),
+            Some(_) => quote!(if s.flip() { #default } else { s.uncounted(|s| #value) }),
             None => value,
         };
         match within(field.versions) {
