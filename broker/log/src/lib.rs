@@ -7,6 +7,7 @@
 mod checkpoint;
 pub mod clean_shutdown;
 mod config;
+pub mod dump;
 mod error;
 mod index_file;
 pub mod leader_epoch;
