@@ -1,1 +1,38 @@
-//! The cluster controller.
+//! The cluster controller: one pure, synchronous state machine, and the contract of the store that is its memory.
+//!
+//! Nothing here knows a socket, a file, a thread or the time of day. [`Controller::step`] takes one [`message::Input`]
+//! and answers what is to be done; time and random bytes are arguments. A shell carries the store's questions and
+//! answers ([`store`]) and the brokers' messages ([`message`]), so the same machine runs over a local file, over
+//! Kubernetes objects, and in a simulation.
+//!
+//! Rules named by number are those of the replication contract.
+
+mod cell;
+pub mod conformance;
+mod controller;
+mod election;
+mod follow_up;
+mod liveness;
+pub mod message;
+pub mod model;
+mod partitions;
+mod placement;
+mod policy;
+mod publish;
+mod registration;
+mod requests;
+pub mod slicing;
+pub mod store;
+mod topics;
+mod turns;
+pub mod uuid_text;
+mod validate;
+
+#[cfg(test)]
+mod test_support;
+
+pub use controller::{Controller, Surroundings};
+pub use election::mend;
+pub use policy::{CheckTopicConfig, Policy};
+pub use registration::PRODUCER_ID_BLOCK;
+pub use validate::{MAX_TOPIC_NAME_LENGTH, topic_name};

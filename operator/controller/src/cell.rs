@@ -1,0 +1,238 @@
+//! One stored object as the controller holds it: what is committed, what is being written, and what waits for its turn.
+//!
+//! At most one write of an object is in flight. Whatever comes meanwhile waits in the queue and shares the next write.
+//! When a swap fails or its answer is lost the object is read again, and the same intents are decided anew on what is
+//! there (rule 1).
+
+use std::collections::VecDeque;
+
+use crate::model::{Object, ObjectKey};
+use crate::store::{StoreAction, StoreRequestId, Version};
+
+/// A kind of object that a cell can hold.
+pub(crate) trait CellObject: Clone + Default + PartialEq {
+    fn wrap(self) -> Object;
+    fn unwrap(object: Object) -> Option<Self>;
+}
+
+macro_rules! cell_object {
+    ($type:ident, $variant:ident) => {
+        impl CellObject for crate::model::$type {
+            fn wrap(self) -> Object {
+                Object::$variant(self)
+            }
+
+            fn unwrap(object: Object) -> Option<Self> {
+                match object {
+                    Object::$variant(object) => Some(object),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+cell_object!(ClusterState, Cluster);
+cell_object!(TopicSlice, Topics);
+cell_object!(PartitionSlice, Partitions);
+
+/// What the cell waits for.
+#[derive(Debug)]
+enum Flight<T, I, D> {
+    Idle,
+    /// `proposed` may be committed or not: nothing outside may depend on it.
+    Writing {
+        request: StoreRequestId,
+        proposed: T,
+        decided: Vec<(I, D)>,
+    },
+    /// The object must be read again before it is decided on; `None` until it has been asked for.
+    Reading {
+        request: Option<StoreRequestId>,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Cell<T, I, D> {
+    pub(crate) key: ObjectKey,
+    version: Version,
+    /// The last content known to be stored. Everything that is told to anyone comes from here.
+    committed: T,
+    queue: VecDeque<I>,
+    flight: Flight<T, I, D>,
+}
+
+/// What an intent came to, on the object it was decided on.
+pub(crate) enum Verdict<I, D> {
+    /// Decided; the object was changed.
+    Changed(I, D),
+    /// Decided; the object stays as it is.
+    Unchanged(I, D),
+    /// Cannot be decided before something else has happened, which will make the cell ready again.
+    Later(I),
+}
+
+/// What became of a cell's turn.
+pub(crate) enum Turn<I, D> {
+    /// Nothing to do.
+    Nothing,
+    /// Ask the store, and note under which id with [`Cell::asked`].
+    Ask(StoreAction),
+    /// All was decided without a change.
+    Settled(Vec<(I, D)>),
+}
+
+/// A new committed content.
+pub(crate) struct Commit<T, I, D> {
+    pub(crate) before: T,
+    pub(crate) decided: Vec<(I, D)>,
+}
+
+impl<T: CellObject, I, D> Cell<T, I, D> {
+    pub(crate) fn new(key: ObjectKey) -> Self {
+        let (committed, queue) = (T::default(), VecDeque::new());
+        Self { key, version: Version::ABSENT, committed, queue, flight: Flight::Idle }
+    }
+
+    pub(crate) fn committed(&self) -> &T {
+        &self.committed
+    }
+
+    /// What is being written, or else what is committed.
+    pub(crate) fn latest(&self) -> &T {
+        match &self.flight {
+            Flight::Writing { proposed, .. } => proposed,
+            Flight::Idle | Flight::Reading { .. } => &self.committed,
+        }
+    }
+
+    /// Whether the question in flight has this id.
+    pub(crate) fn awaits(&self, id: StoreRequestId) -> bool {
+        match &self.flight {
+            Flight::Writing { request, .. } | Flight::Reading { request: Some(request) } => *request == id,
+            Flight::Idle | Flight::Reading { request: None } => false,
+        }
+    }
+
+    /// Whether the object is to be read and has not been asked for.
+    pub(crate) fn wants_read(&self) -> bool {
+        matches!(self.flight, Flight::Reading { request: None })
+    }
+
+    pub(crate) fn enqueue(&mut self, intent: I) {
+        self.queue.push_back(intent);
+    }
+
+    /// Asks that the object be read again before anything more is decided on it.
+    pub(crate) fn reread(&mut self) {
+        if matches!(self.flight, Flight::Idle) {
+            self.flight = Flight::Reading { request: None };
+        }
+    }
+
+    /// Whether the object is neither being written nor read.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.flight, Flight::Idle)
+    }
+
+    /// Whether an intent that fits `matches` waits or is in flight.
+    pub(crate) fn has(&self, matches: impl Fn(&I) -> bool) -> bool {
+        let in_flight = match &self.flight {
+            Flight::Writing { decided, .. } => decided.iter().any(|(intent, _)| matches(intent)),
+            Flight::Idle | Flight::Reading { .. } => false,
+        };
+        in_flight || self.waits(matches)
+    }
+
+    /// Whether an intent that fits `matches` waits.
+    pub(crate) fn waits(&self, matches: impl Fn(&I) -> bool) -> bool {
+        self.queue.iter().any(matches)
+    }
+
+    /// Decides what waits, if the cell is free, and says what to ask the store.
+    pub(crate) fn turn(&mut self, mut decide: impl FnMut(&mut T, I) -> Verdict<I, D>) -> Turn<I, D> {
+        match &self.flight {
+            Flight::Reading { request: None } => return Turn::Ask(StoreAction::Load(self.key)),
+            Flight::Idle if !self.queue.is_empty() => {}
+            _ => return Turn::Nothing,
+        }
+        let mut proposed = self.committed.clone();
+        let (mut decided, mut later, mut changed) = (Vec::new(), VecDeque::new(), false);
+        for intent in std::mem::take(&mut self.queue) {
+            match decide(&mut proposed, intent) {
+                Verdict::Changed(intent, outcome) => {
+                    changed = true;
+                    decided.push((intent, outcome));
+                }
+                Verdict::Unchanged(intent, outcome) => decided.push((intent, outcome)),
+                Verdict::Later(intent) => later.push_back(intent),
+            }
+        }
+        self.queue = later;
+        if !changed {
+            return if decided.is_empty() { Turn::Nothing } else { Turn::Settled(decided) };
+        }
+        let object = proposed.clone().wrap();
+        // The id is filled in by `asked`, which follows at once.
+        self.flight = Flight::Writing { request: StoreRequestId(0), proposed, decided };
+        Turn::Ask(StoreAction::Put { key: self.key, expected: self.version, object })
+    }
+
+    /// The question of the last turn was sent under `id`.
+    pub(crate) fn asked(&mut self, id: StoreRequestId) {
+        match &mut self.flight {
+            Flight::Idle => {}
+            Flight::Writing { request, .. } => *request = id,
+            Flight::Reading { request } => *request = Some(id),
+        }
+    }
+
+    /// The store says that the write in flight was done.
+    pub(crate) fn done(&mut self, id: StoreRequestId, version: Version) -> Option<Commit<T, I, D>> {
+        match std::mem::replace(&mut self.flight, Flight::Idle) {
+            Flight::Writing { request, proposed, decided } if request == id => {
+                self.version = version;
+                let before = std::mem::replace(&mut self.committed, proposed);
+                Some(Commit { before, decided })
+            }
+            other => {
+                self.flight = other;
+                None
+            }
+        }
+    }
+
+    /// The write in flight failed, or its answer was lost: its intents go back to the head of the queue, and the object
+    /// is to be read. A read whose answer was lost is to be asked again. Whether it was a read.
+    pub(crate) fn failed(&mut self, id: StoreRequestId) -> bool {
+        match std::mem::replace(&mut self.flight, Flight::Reading { request: None }) {
+            Flight::Writing { request, decided, .. } if request == id => {
+                decided.into_iter().rev().for_each(|(intent, _)| self.queue.push_front(intent));
+                false
+            }
+            Flight::Reading { request: Some(request) } if request == id => true,
+            other => {
+                self.flight = other;
+                true
+            }
+        }
+    }
+
+    /// The object was read. Answers what was committed before.
+    pub(crate) fn loaded(&mut self, id: StoreRequestId, version: Version, content: T) -> Option<T> {
+        match &self.flight {
+            Flight::Reading { request: Some(request) } if *request == id => {
+                self.flight = Flight::Idle;
+                Some(self.fill(version, content))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes over what the store holds. Answers what was committed before.
+    pub(crate) fn fill(&mut self, version: Version, content: T) -> T {
+        self.version = version;
+        std::mem::replace(&mut self.committed, content)
+    }
+}

@@ -1,0 +1,265 @@
+//! The state machine: one input, some outputs.
+//!
+//! Every change goes the same way. An input puts *intents* into the queue of the stored object that they concern
+//! ([`crate::cell`]). When the object is free, all that waits is decided on its committed content and written in one
+//! compare-and-swap. When the store answers that this is done, and not before, the new content is committed, and what
+//! follows from it is worked out by comparing: what brokers are told ([`crate::publish`]), which requests are answered,
+//! and which intents come next. As the next steps are read off the committed objects, a controller that has just loaded
+//! them goes on where another ended.
+//!
+//! | topic's entry | its partition records | next |
+//! |---|---|---|
+//! | there | some missing | write them |
+//! | there | all there | publish, answer |
+//! | being deleted | some there | unpublish, remove them |
+//! | being deleted | none | remove the entry |
+//! | none | some there | remove them, once the entry was looked for after the records were seen |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taffrail_protocol::Uuid;
+
+use crate::cell::Cell;
+use crate::message::{Event, Input, Message, Output, Request, SessionId};
+use crate::model::{
+    ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
+};
+use crate::partitions::PartitionIntent;
+use crate::policy::Policy;
+use crate::publish::Published;
+use crate::registration::{ClusterIntent, ClusterOutcome};
+use crate::requests::{Requests, Waiter};
+use crate::slicing::topic_slice;
+use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
+use crate::topics::{Creations, TopicDecision, TopicIntent};
+
+/// What a step may use besides its input.
+pub struct Surroundings<'a> {
+    /// Milliseconds since 1970. May stand still or jump; nothing that must be right rests on it.
+    pub now_ms: u64,
+    /// Draws 16 random bytes.
+    pub random: &'a mut dyn FnMut() -> [u8; 16],
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+pub(crate) type ClusterCell = Cell<ClusterState, ClusterIntent, ClusterOutcome>;
+pub(crate) type TopicCell = Cell<TopicSlice, TopicIntent, TopicDecision>;
+pub(crate) type PartitionCell = Cell<PartitionSlice, PartitionIntent, ()>;
+
+/// How far a controller is with reading its store. Partition slices are read before topic slices: what a record's
+/// topic is must be looked for after the record was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    New,
+    Loading { kind: ObjectKind, request: Option<StoreRequestId> },
+    Ready,
+}
+
+/// A broker's session.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// Set once it is registered.
+    pub(crate) broker: Option<Member>,
+    /// It asked to stop.
+    pub(crate) stopping: bool,
+    /// It was told that it may.
+    pub(crate) granted: bool,
+}
+
+/// The cluster controller. See the module's documentation.
+#[derive(Debug)]
+pub struct Controller {
+    pub(crate) policy: Policy,
+    pub(crate) phase: Phase,
+    pub(crate) cluster: ClusterCell,
+    pub(crate) topics: Vec<TopicCell>,
+    pub(crate) partitions: BTreeMap<u32, PartitionCell>,
+    /// Names of committed topics.
+    pub(crate) names: BTreeMap<Uuid, String>,
+    pub(crate) creations: Creations,
+    /// Partitions that each slice holds or is promised; `None` when it has to be counted anew.
+    pub(crate) load: Option<BTreeMap<u32, i32>>,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// When each broker was last heard of, or its session ended.
+    pub(crate) heard_ms: BTreeMap<i32, u64>,
+    /// Brokers whose last session is known to have ended.
+    pub(crate) ended: BTreeSet<i32>,
+    pub(crate) distrust_told: bool,
+    pub(crate) requests: Requests,
+    pub(crate) waiters: BTreeMap<Uuid, Vec<Waiter>>,
+    pub(crate) published: Published,
+    /// Topics whose objects changed in this step.
+    pub(crate) dirty: BTreeSet<Uuid>,
+    /// Records whose topic is not known, by the topic slice to look into and the partition slice they are in.
+    pub(crate) suspects: BTreeSet<(u32, u32, Uuid)>,
+    /// Cells whose turn has come.
+    pub(crate) ready: BTreeSet<ObjectKey>,
+    pub(crate) next_store_request: u64,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet; its first input is [`Input::Start`].
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            phase: Phase::New,
+            cluster: Cell::new(ObjectKey::Cluster),
+            topics: (0..TOPIC_SLICES).map(|slice| Cell::new(ObjectKey::Topics(slice))).collect(),
+            partitions: BTreeMap::new(),
+            names: BTreeMap::new(),
+            creations: Creations::default(),
+            load: None,
+            sessions: BTreeMap::new(),
+            heard_ms: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            distrust_told: false,
+            requests: Requests::default(),
+            waiters: BTreeMap::new(),
+            published: Published::default(),
+            dirty: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            next_store_request: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Whether the store has been read. Brokers that come earlier are refused.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Takes one input and says what is to be done, in order.
+    pub fn step(&mut self, input: Input, surroundings: &mut Surroundings<'_>) -> Vec<Output> {
+        match input {
+            Input::Start => {
+                if self.phase == Phase::New {
+                    self.list(ObjectKind::Partitions);
+                }
+            }
+            Input::Store(answer) => self.on_store_answer(answer, surroundings),
+            Input::Register { session, registration } => {
+                if !self.is_ready() {
+                    let reason =
+                        "the controller has not read its store yet; try again in a moment".to_owned();
+                    self.refuse_session(session, registration.broker_id, reason);
+                } else {
+                    self.sessions.entry(session).or_default();
+                    let registration = Box::new(registration);
+                    self.enqueue_cluster(ClusterIntent::Register { session, registration });
+                }
+            }
+            Input::Heartbeat { session, incarnation } => {
+                self.on_heartbeat(session, incarnation, surroundings)
+            }
+            Input::ControlledShutdown { session, incarnation } => self.on_shutdown(session, incarnation),
+            Input::Request { session, request_id, request } => self.on_request(session, request_id, request),
+            Input::SessionEnded { session } => self.on_session_ended(session, surroundings),
+            Input::Tick => self.on_tick(surroundings),
+        }
+        self.settle(surroundings);
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Follows up on what this step changed until nothing is left to do but wait for the store.
+    fn settle(&mut self, surroundings: &mut Surroundings<'_>) {
+        if !self.is_ready() {
+            return;
+        }
+        loop {
+            self.follow_up_topics();
+            let Some(key) = self.ready.pop_first() else { break };
+            self.give_turn(key, surroundings);
+        }
+        self.tell_brokers();
+        self.grant_shutdowns();
+    }
+
+    /// Tells the brokers what is new, and answers requests that waited for it. The update goes first: a broker that has
+    /// its answer already serves the new state.
+    pub(crate) fn tell_brokers(&mut self) {
+        if let Some(update) = self.published.flush() {
+            for (session, _) in self.sessions.iter().filter(|(_, session)| session.broker.is_some()) {
+                let message = Message::Update(update.clone());
+                self.outputs.push(Output::Send { session: *session, message });
+            }
+        }
+        self.answer_complete_requests();
+    }
+
+    pub(crate) fn send(&mut self, session: SessionId, message: Message) {
+        if self.sessions.contains_key(&session) {
+            self.outputs.push(Output::Send { session, message });
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push(Output::Event(event));
+    }
+
+    /// Ends a session that was not or is no longer its broker's.
+    pub(crate) fn refuse_session(&mut self, session: SessionId, broker_id: i32, reason: String) {
+        self.event(Event::BrokerRefused { broker_id, reason: reason.clone() });
+        self.outputs.push(Output::Send { session, message: Message::Refused { reason } });
+        self.outputs.push(Output::Close { session });
+        self.sessions.remove(&session);
+    }
+
+    pub(crate) fn enqueue_cluster(&mut self, intent: ClusterIntent) {
+        self.cluster.enqueue(intent);
+        self.ready.insert(ObjectKey::Cluster);
+    }
+
+    pub(crate) fn enqueue_topic(&mut self, name: &str, intent: TopicIntent) {
+        let slice = topic_slice(name);
+        self.topics[slice as usize].enqueue(intent);
+        self.ready.insert(ObjectKey::Topics(slice));
+    }
+
+    /// Unless the same waits already. What is in flight does not count: it was decided on what was known then.
+    pub(crate) fn enqueue_partitions(&mut self, slice: u32, intent: PartitionIntent) {
+        let cell = self.partitions.entry(slice).or_insert_with(|| Cell::new(ObjectKey::Partitions(slice)));
+        if !cell.waits(|waiting| *waiting == intent) {
+            cell.enqueue(intent);
+            self.ready.insert(ObjectKey::Partitions(slice));
+        }
+    }
+
+    pub(crate) fn ask_store(&mut self, action: StoreAction) -> StoreRequestId {
+        self.next_store_request += 1;
+        let id = StoreRequestId(self.next_store_request);
+        self.outputs.push(Output::Store(StoreRequest { id, action }));
+        id
+    }
+
+    pub(crate) fn list(&mut self, kind: ObjectKind) {
+        let request = Some(self.ask_store(StoreAction::List(kind)));
+        self.phase = Phase::Loading { kind, request };
+    }
+
+    /// A committed topic's entry, by id.
+    pub(crate) fn entry(&self, topic_id: Uuid) -> Option<(&str, &crate::model::TopicEntry)> {
+        let name = self.names.get(&topic_id)?;
+        let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
+        (entry.topic_id == topic_id).then_some((name.as_str(), entry))
+    }
+
+    /// A committed partition record. Only the slice that the topic's entry names is looked into (rule 21).
+    pub(crate) fn record(&self, entry: &crate::model::TopicEntry, partition: i32) -> Option<&PartitionState> {
+        let piece = entry.pieces.iter().find(|piece| piece.partitions().contains(&partition))?;
+        self.partitions.get(&piece.slice)?.committed().topic(entry.topic_id)?.partition(partition)
+    }
+
+    fn on_request(&mut self, session: SessionId, request_id: u64, request: Request) {
+        match self.sessions.get(&session) {
+            Some(Session { broker: Some(_), .. }) => self.take_request(session, request_id, request),
+            _ => self.refuse_request(session, request_id),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What follows from a committed object: read off by comparing it with what was committed before.
+
+use taffrail_protocol::Uuid;
+
+use crate::controller::{Controller, Surroundings};
+use crate::message::{ApiError, Event, Message, Output, Response, SessionId};
+use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicSlice};
+use crate::partitions::{self, PartitionIntent};
+use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
+use crate::slicing::topic_slice;
+use crate::topics::TopicIntent;
+use crate::turns::forget;
+use crate::validate::code;
+
+impl Controller {
+    /// Brokers changed: every record is looked at, and brokers are told.
+    pub(crate) fn on_cluster_committed(&mut self, before: &ClusterState) {
+        let cluster = self.cluster.committed();
+        let changed = cluster.brokers.iter().filter(|broker| before.broker(broker.broker_id) != Some(broker));
+        let changed: Vec<_> = changed.cloned().collect();
+        if changed.is_empty() {
+            return;
+        }
+        changed.into_iter().for_each(|broker| self.published.broker(broker));
+        let slices: Vec<u32> = self.partitions.keys().copied().collect();
+        slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
+        // What could not be placed before perhaps can be now.
+        self.dirty.extend(self.names.keys().filter(|id| self.published.count(**id) == 0));
+    }
+
+    /// What was decided on the cluster state is there.
+    pub(crate) fn on_cluster_outcome(
+        &mut self,
+        intent: ClusterIntent,
+        outcome: ClusterOutcome,
+        surroundings: &Surroundings<'_>,
+    ) {
+        match (intent, outcome) {
+            (
+                ClusterIntent::Register { session, .. },
+                ClusterOutcome::Registered { member, kept_everything, again },
+            ) => {
+                self.event(Event::BrokerRegistered { broker: member, kept_everything, again });
+                self.admit(session, member, surroundings);
+            }
+            (ClusterIntent::Register { session, registration }, ClusterOutcome::Refused { reason }) => {
+                self.refuse_session(session, registration.broker_id, reason);
+            }
+            (ClusterIntent::AllocateProducerIds { session, request_id }, outcome) => {
+                let response = match outcome {
+                    ClusterOutcome::ProducerIds { first } => {
+                        Response::ProducerIds { first, count: PRODUCER_ID_BLOCK }
+                    }
+                    _ => Response::Failed(ApiError {
+                        code: code::POLICY_VIOLATION,
+                        message: "all producer ids have been handed out".to_owned(),
+                    }),
+                };
+                self.send(session, Message::Response { request_id, response });
+            }
+            (ClusterIntent::ReserveCreations, ClusterOutcome::Creations { first }) => {
+                self.creations.next = first;
+                self.creations.end = first + CREATION_BLOCK;
+                let waiting = |cell: &&crate::controller::TopicCell| {
+                    cell.has(|intent| matches!(intent, TopicIntent::Create { .. }))
+                };
+                let keys: Vec<ObjectKey> = self.topics.iter().filter(waiting).map(|cell| cell.key).collect();
+                self.ready.extend(keys);
+            }
+            (ClusterIntent::Fence { broker, why }, ClusterOutcome::Fenced) => {
+                self.event(Event::BrokerFenced { broker, why });
+            }
+            _ => {}
+        }
+    }
+
+    /// A registration succeeded: the session is the broker's, and any other session of the broker is not.
+    fn admit(&mut self, session: SessionId, member: Member, surroundings: &Surroundings<'_>) {
+        let others: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(id, other)| {
+                **id != session && other.broker.is_some_and(|b| b.broker_id == member.broker_id)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for other in others {
+            let reason = format!("broker {} has registered in another session", member.broker_id);
+            self.refuse_session(other, member.broker_id, reason);
+        }
+        // What is pending goes to the sessions that were there before; the snapshot holds it for this one.
+        self.follow_up_topics();
+        self.tell_brokers();
+        self.heard_ms.insert(member.broker_id, surroundings.now_ms);
+        self.ended.remove(&member.broker_id);
+        let Some(admitted) = self.sessions.get_mut(&session) else { return };
+        admitted.broker = Some(member);
+        let cluster = self.cluster.committed();
+        let (cluster_id, brokers) = (cluster.cluster_id.clone(), cluster.brokers.clone());
+        let snapshot = self.published.snapshot(brokers, |name, partition| {
+            let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
+            self.record(entry, partition)
+        });
+        let incarnation = member.incarnation;
+        self.outputs.push(Output::Send { session, message: Message::Registered { cluster_id, incarnation } });
+        self.outputs.push(Output::Send { session, message: Message::Update(snapshot) });
+    }
+
+    /// Topics came, changed or went.
+    pub(crate) fn on_topics_committed(&mut self, slice: u32, before: &TopicSlice) {
+        let mut gone = Vec::new();
+        let after = self.topics[slice as usize].committed();
+        for (name, entry) in &before.topics {
+            if after.topics.get(name).is_none_or(|now| now.topic_id != entry.topic_id) {
+                gone.push((entry.topic_id, name.clone()));
+            }
+        }
+        for (name, entry) in &after.topics {
+            if before.topics.get(name) != Some(entry) {
+                self.names.insert(entry.topic_id, name.clone());
+                self.dirty.insert(entry.topic_id);
+            }
+        }
+        if !gone.is_empty() {
+            self.load = None;
+        }
+        for (topic_id, name) in gone {
+            self.names.remove(&topic_id);
+            self.dirty.insert(topic_id);
+            self.event(Event::TopicDeleted { name, topic_id });
+        }
+    }
+
+    /// Records came, changed or went.
+    pub(crate) fn on_partitions_committed(&mut self, slice: u32, before: &PartitionSlice) {
+        let Some(cell) = self.partitions.get(&slice) else { return };
+        let after = cell.committed();
+        let (mut moved, mut without_leader, mut unclean) = (0, 0, Vec::new());
+        for topic in &after.topics {
+            let old = before.topic(topic.topic_id);
+            if old == Some(topic) {
+                continue;
+            }
+            self.dirty.insert(topic.topic_id);
+            let known = topic.partitions.iter().filter_map(|p| Some((p, old?.partition(p.partition)?)));
+            for (record, was) in known.filter(|(record, was)| record != was) {
+                moved += 1;
+                without_leader += usize::from(record.leader.is_none());
+                if let Some(leader) = record.leader.filter(|_| record.unclean_epoch != was.unclean_epoch) {
+                    let (topic, partition) = (topic.name.clone(), record.partition);
+                    let (leader, leader_epoch) = (leader.broker_id, record.leader_epoch);
+                    unclean.push(Event::UncleanElection { topic, partition, leader, leader_epoch });
+                }
+            }
+        }
+        let gone = before.topics.iter().filter(|topic| after.topic(topic.topic_id).is_none());
+        self.dirty.extend(gone.map(|topic| topic.topic_id));
+        if moved > 0 {
+            self.event(Event::LeadersMoved { slice, partitions: moved, without_leader });
+        }
+        unclean.into_iter().for_each(|event| self.event(event));
+    }
+
+    /// A partition intent was decided, and its slice is as the intent wants it.
+    pub(crate) fn on_partition_intent(&mut self, intent: PartitionIntent) {
+        match intent {
+            PartitionIntent::Add { topic_id } | PartitionIntent::Remove { topic_id } => {
+                self.dirty.insert(topic_id);
+            }
+            PartitionIntent::Mend => {}
+        }
+    }
+
+    /// If the slice holds a record that is not as it should be.
+    pub(crate) fn enqueue_mend(&mut self, slice: u32) {
+        let Some(cell) = self.partitions.get(&slice) else { return };
+        // While a write is in flight the committed content is about to be replaced: looked at when that is through.
+        if !cell.is_idle() || partitions::needs_mending(cell.committed(), self.cluster.committed()) {
+            self.enqueue_partitions(slice, PartitionIntent::Mend);
+        }
+    }
+
+    /// Sees to each topic whose objects changed: the table in [`crate::controller`].
+    pub(crate) fn follow_up_topics(&mut self) {
+        while let Some(topic_id) = self.dirty.pop_first() {
+            match self.entry(topic_id).map(|(_, entry)| entry.deleting_since_ms.is_some()) {
+                Some(false) => self.follow_up_living(topic_id),
+                Some(true) => self.follow_up_deleting(topic_id),
+                None => {
+                    self.published.remove(topic_id);
+                }
+            }
+            self.settle_waiters(topic_id);
+        }
+    }
+
+    fn follow_up_living(&mut self, topic_id: Uuid) {
+        let Some((name, entry)) = self.entry(topic_id) else { return };
+        let (name, entry) = (name.to_owned(), entry.clone());
+        let slice_of = |slice: u32| self.partitions.get(&slice).map(|cell| cell.committed());
+        let visible = partitions::visible_count(&entry, slice_of);
+        if visible < entry.partition_count && !self.cluster.committed().brokers.is_empty() {
+            let missing = entry.pieces.iter().filter(|piece| {
+                let topic = slice_of(piece.slice).and_then(|slice| slice.topic(topic_id));
+                topic.is_none_or(|topic| piece.partitions().any(|p| topic.partition(p).is_none()))
+            });
+            let slices: Vec<u32> = missing.map(|piece| piece.slice).collect();
+            slices.into_iter().for_each(|s| self.enqueue_partitions(s, PartitionIntent::Add { topic_id }));
+        }
+        let before = self.published.count(topic_id);
+        if visible == 0 || visible < before {
+            return;
+        }
+        let mut published = std::mem::take(&mut self.published);
+        published.refresh(&name, &entry, visible, |partition| self.record(&entry, partition));
+        self.published = published;
+        self.tell_of_topic(topic_id, &name, before, visible);
+    }
+
+    fn follow_up_deleting(&mut self, topic_id: Uuid) {
+        let Some((name, entry)) = self.entry(topic_id) else { return };
+        let name = name.to_owned();
+        let mut slices: Vec<u32> = entry.pieces.iter().map(|piece| piece.slice).collect();
+        slices.sort_unstable();
+        slices.dedup();
+        let of_topic = |intent: &PartitionIntent| match intent {
+            PartitionIntent::Add { topic_id: id } | PartitionIntent::Remove { topic_id: id } => {
+                *id == topic_id
+            }
+            PartitionIntent::Mend => false,
+        };
+        let (mut holding, mut busy) = (Vec::new(), false);
+        for slice in slices {
+            let Some(cell) = self.partitions.get(&slice) else { continue };
+            if cell.committed().topic(topic_id).is_some() {
+                holding.push(slice);
+            } else {
+                // Records of it may be on their way; when that is through, the topic is looked at again.
+                busy |= cell.has(of_topic);
+            }
+        }
+        if self.published.remove(topic_id).is_some() {
+            self.event(Event::TopicDeleting { name: name.clone(), topic_id });
+        }
+        if holding.is_empty() && !busy {
+            let cell = &self.topics[topic_slice(&name) as usize];
+            let is_forget =
+                |i: &TopicIntent| matches!(i, TopicIntent::Forget { topic_id: id, .. } if *id == topic_id);
+            if !cell.has(is_forget) {
+                self.enqueue_topic(&name, forget(&name, topic_id));
+            }
+        }
+        holding.into_iter().for_each(|s| self.enqueue_partitions(s, PartitionIntent::Remove { topic_id }));
+    }
+
+    /// Notes records in the slice whose topic is not known. Another controller may have made it: its entry was written
+    /// before the records, so whoever reads the topic slice now sees it if it is still there.
+    pub(crate) fn suspect_strangers(&mut self, slice: u32) {
+        let Some(cell) = self.partitions.get(&slice) else { return };
+        let unknown = cell.committed().topics.iter().filter(|topic| self.entry(topic.topic_id).is_none());
+        let suspects: Vec<(u32, u32, Uuid)> =
+            unknown.map(|topic| (topic_slice(&topic.name), slice, topic.topic_id)).collect();
+        for suspect in suspects {
+            if self.suspects.insert(suspect) && self.is_ready() {
+                self.topics[suspect.0 as usize].reread();
+                self.ready.insert(ObjectKey::Topics(suspect.0));
+            }
+        }
+    }
+
+    /// The topic slice was read after the records were seen: those whose topic is still not known belong to none.
+    pub(crate) fn judge_suspects(&mut self, topic_slice: u32) {
+        let range = (topic_slice, 0, Uuid::ZERO)..=(topic_slice, u32::MAX, Uuid([u8::MAX; 16]));
+        let suspects: Vec<(u32, u32, Uuid)> = self.suspects.range(range).copied().collect();
+        for suspect in suspects {
+            self.suspects.remove(&suspect);
+            let (_, slice, topic_id) = suspect;
+            if self.entry(topic_id).is_none() {
+                self.enqueue_partitions(slice, PartitionIntent::Remove { topic_id });
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What the controller is configured with.
+
+/// Whether `key` may be set to `value` on a topic; otherwise a sentence that says why not.
+pub type CheckTopicConfig = fn(key: &str, value: &str) -> Result<(), String>;
+
+/// What the controller is configured with.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Kafka's `num.partitions`: for a topic that does not say.
+    pub default_partitions: i32,
+    /// Kafka's `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// Kafka's `min.insync.replicas`, for a topic that does not set its own.
+    pub min_insync_replicas: i32,
+    /// Partitions that one topic may have.
+    pub max_partitions_per_topic: i32,
+    /// Partitions that all topics together may have.
+    pub max_partitions: i32,
+    /// Topics that may be waiting to be made, deleted or grown at a time; more are refused until these are through.
+    pub max_waiting_topics: usize,
+    /// A broker not heard of for so long is fenced (rule 6).
+    pub session_timeout_ms: u64,
+    /// A broker whose session broke and that is not back after so long is fenced (rule 6).
+    pub session_grace_ms: u64,
+    /// Checks one entry of a topic's configuration.
+    pub check_config: CheckTopicConfig,
+}
+
+impl Default for Policy {
+    /// Kafka's defaults, and any topic configuration accepted.
+    fn default() -> Self {
+        Self {
+            default_partitions: 1,
+            default_replication_factor: 1,
+            min_insync_replicas: 1,
+            max_partitions_per_topic: 100_000,
+            max_partitions: 1_000_000,
+            max_waiting_topics: 20_000,
+            session_timeout_ms: 9_000,
+            session_grace_ms: 500,
+            check_config: |_, _| Ok(()),
+        }
+    }
+}

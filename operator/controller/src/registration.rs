@@ -1,0 +1,258 @@
+//! Decisions on the [`ClusterState`]: registrations, fencing, and numbers that nobody else gets.
+
+use taffrail_protocol::Uuid;
+
+use crate::cell::Verdict;
+use crate::message::{Registration, SessionId};
+use crate::model::{BrokerState, ClusterState, Member, Other};
+use crate::uuid_text;
+
+/// Producer ids handed out at a time, as in Kafka (`ProducerIdsBlock`).
+pub const PRODUCER_ID_BLOCK: i32 = 1_000;
+
+/// Creations that a controller reserves at a time, so that making a topic does not cost a write of the cluster state.
+pub(crate) const CREATION_BLOCK: u64 = 1_000;
+
+/// A bound on what one registration may put into the cluster state.
+const MAX_ENDPOINTS: usize = 64;
+
+/// Something to be decided on the cluster state.
+#[derive(Debug, Clone)]
+pub(crate) enum ClusterIntent {
+    Register { session: SessionId, registration: Box<Registration> },
+    ReserveCreations,
+    AllocateProducerIds { session: SessionId, request_id: u64 },
+    Fence { broker: Member, why: &'static str },
+    Unfence { broker: Member },
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ClusterOutcome {
+    Registered {
+        member: Member,
+        kept_everything: bool,
+        again: bool,
+    },
+    Refused {
+        reason: String,
+    },
+    Creations {
+        first: u64,
+    },
+    ProducerIds {
+        first: i64,
+    },
+    NoMoreProducerIds,
+    Fenced,
+    Unfenced,
+    /// It no longer mattered.
+    Moot,
+}
+
+type Decided = Verdict<ClusterIntent, ClusterOutcome>;
+
+/// Decides one intent on `state`.
+pub(crate) fn decide(
+    state: &mut ClusterState,
+    intent: ClusterIntent,
+    random: &mut dyn FnMut() -> [u8; 16],
+) -> Decided {
+    match intent {
+        ClusterIntent::Register { session, registration } => {
+            let before = state.clone();
+            let outcome = register(state, &registration, random);
+            let intent = ClusterIntent::Register { session, registration };
+            if matches!(outcome, ClusterOutcome::Refused { .. }) {
+                *state = before;
+                return Verdict::Unchanged(intent, outcome);
+            }
+            if *state == before {
+                Verdict::Unchanged(intent, outcome)
+            } else {
+                Verdict::Changed(intent, outcome)
+            }
+        }
+        ClusterIntent::ReserveCreations => {
+            let first = state.next_creation;
+            state.next_creation += CREATION_BLOCK;
+            Verdict::Changed(intent, ClusterOutcome::Creations { first })
+        }
+        ClusterIntent::AllocateProducerIds { .. } => {
+            let first = state.next_producer_id;
+            let Some(next) = first.checked_add(i64::from(PRODUCER_ID_BLOCK)) else {
+                return Verdict::Unchanged(intent, ClusterOutcome::NoMoreProducerIds);
+            };
+            state.next_producer_id = next;
+            Verdict::Changed(intent, ClusterOutcome::ProducerIds { first })
+        }
+        ClusterIntent::Fence { broker, .. } => set_fenced(state, broker, true, intent),
+        ClusterIntent::Unfence { broker } => set_fenced(state, broker, false, intent),
+    }
+}
+
+fn set_fenced(state: &mut ClusterState, member: Member, fenced: bool, intent: ClusterIntent) -> Decided {
+    match state.broker_mut(member.broker_id) {
+        // A later life of the broker is not meant.
+        Some(broker) if broker.incarnation == member.incarnation && broker.fenced != fenced => {
+            broker.fenced = fenced;
+            Verdict::Changed(intent, if fenced { ClusterOutcome::Fenced } else { ClusterOutcome::Unfenced })
+        }
+        _ => Verdict::Unchanged(intent, ClusterOutcome::Moot),
+    }
+}
+
+/// Rule 16. A refusal leaves `state` in pieces; the caller puts it back.
+fn register(
+    state: &mut ClusterState,
+    registration: &Registration,
+    random: &mut dyn FnMut() -> [u8; 16],
+) -> ClusterOutcome {
+    if let Some(reason) = refusal(state, registration) {
+        return ClusterOutcome::Refused { reason };
+    }
+    if state.cluster_id.is_empty() {
+        state.cluster_id = uuid_text::format(Uuid(random()));
+    }
+    let Registration { broker_id, process_id, endpoints, rack, log_dirs, .. } = registration.clone();
+    let before = state.broker(broker_id).cloned();
+    if let Some(same) = before.as_ref().filter(|broker| broker.process_id == process_id) {
+        let member = same.member();
+        let again = BrokerState { endpoints, rack, log_dirs, fenced: false, ..same.clone() };
+        state.put_broker(again);
+        let kept_everything = same.last.is_some();
+        return ClusterOutcome::Registered { member, kept_everything, again: true };
+    }
+    // A broker that names an incarnation which was never handed out here has seen more than this store, as after a
+    // restore from a backup: numbers go on above what it was told (rule 25), and its claim proves nothing.
+    let incarnation = state.next_incarnation.max(registration.last_incarnation.map_or(0, |last| last + 1));
+    let chain = before.as_ref().and_then(|broker| unbroken_since(broker, registration));
+    let broker = BrokerState {
+        broker_id,
+        incarnation,
+        process_id,
+        endpoints,
+        rack,
+        log_dirs,
+        fenced: false,
+        since: chain.map_or(incarnation, |(since, _)| since),
+        last: chain.map(|(_, last)| last),
+        other: before.as_ref().map_or_else(Other::new, |broker| broker.other.clone()),
+    };
+    assert!(before.is_none_or(|b| b.incarnation < incarnation), "rule 16: an incarnation only grows");
+    state.next_incarnation = incarnation + 1;
+    state.put_broker(broker);
+    let member = Member { broker_id, incarnation };
+    ClusterOutcome::Registered { member, kept_everything: chain.is_some(), again: false }
+}
+
+/// The incarnations (since, last) over which the broker's disks have lost nothing; `None` after an UNCLEAN start.
+///
+/// The disks name the incarnation under which they were last served. Within the chain that is on record they are the
+/// chain's disks, and have lost nothing since it began. Named from outside of it they are other disks, or older ones.
+fn unbroken_since(before: &BrokerState, registration: &Registration) -> Option<(u64, u64)> {
+    let last = registration.last_incarnation.filter(|_| registration.kept_everything)?;
+    (before.since <= last && last <= before.incarnation).then_some((before.since, last))
+}
+
+fn refusal(state: &ClusterState, registration: &Registration) -> Option<String> {
+    let id = registration.broker_id;
+    if id < 0 {
+        return Some(format!("a broker id must not be negative, and {id} is"));
+    }
+    if registration.endpoints.len() > MAX_ENDPOINTS || registration.log_dirs.len() > MAX_ENDPOINTS {
+        return Some(format!(
+            "a broker may have at most {MAX_ENDPOINTS} listeners and as many log directories"
+        ));
+    }
+    if registration.last_incarnation == Some(u64::MAX) {
+        return Some(format!("broker {id} names an incarnation that cannot be: {}", u64::MAX));
+    }
+    match &registration.cluster_id {
+        Some(theirs) if state.cluster_id.is_empty() => Some(format!(
+            "the disks of broker {id} belong to cluster {theirs}, but this controller's store is empty; bring back the \
+             store that belongs to the disks, or start with empty disks"
+        )),
+        Some(theirs) if *theirs != state.cluster_id => Some(format!(
+            "the disks of broker {id} belong to cluster {theirs}, but this is cluster {}; check which controller the \
+             broker was given, or start with empty disks",
+            state.cluster_id
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(process: u8, last_incarnation: Option<u64>) -> Registration {
+        Registration {
+            cluster_id: None,
+            broker_id: 1,
+            process_id: Uuid([process; 16]),
+            kept_everything: last_incarnation.is_some(),
+            last_incarnation,
+            endpoints: Vec::new(),
+            rack: None,
+            log_dirs: Vec::new(),
+        }
+    }
+
+    fn registered(state: &mut ClusterState, registration: &Registration) -> BrokerState {
+        let outcome = register(state, registration, &mut || [7; 16]);
+        assert!(matches!(outcome, ClusterOutcome::Registered { .. }), "{outcome:?}");
+        state.broker(1).unwrap().clone()
+    }
+
+    #[test]
+    fn rule_16_the_same_process_gets_the_same_incarnation_and_another_a_higher_one() {
+        let mut state = ClusterState::default();
+        let first = registered(&mut state, &registration(1, None));
+        assert_eq!(registered(&mut state, &registration(1, None)), first);
+        let second = registered(&mut state, &registration(2, Some(first.incarnation)));
+        assert!(second.incarnation > first.incarnation);
+        assert_eq!((second.since, second.last), (first.incarnation, Some(first.incarnation)));
+        assert!(second.carries(first.incarnation) && !second.carries(second.incarnation));
+    }
+
+    #[test]
+    fn an_unclean_start_breaks_the_chain_also_for_the_clean_one_after_it() {
+        let mut state = ClusterState::default();
+        let first = registered(&mut state, &registration(1, None));
+        let unclean = registered(&mut state, &registration(2, None));
+        assert!(!unclean.carries(first.incarnation));
+        let clean = registered(&mut state, &registration(3, Some(unclean.incarnation)));
+        assert!(clean.carries(unclean.incarnation) && !clean.carries(first.incarnation));
+    }
+
+    #[test]
+    fn disks_of_an_earlier_life_carry_only_what_they_served() {
+        let mut state = ClusterState::default();
+        let first = registered(&mut state, &registration(1, None));
+        let second = registered(&mut state, &registration(2, Some(first.incarnation)));
+        // The process of `second` died before it noted its incarnation, or an older copy of the disk was mounted.
+        let third = registered(&mut state, &registration(3, Some(first.incarnation)));
+        assert!(third.carries(first.incarnation) && !third.carries(second.incarnation));
+    }
+
+    #[test]
+    fn rule_25_numbers_go_on_above_what_a_broker_was_told() {
+        let mut state = ClusterState::default();
+        let broker = registered(&mut state, &registration(1, Some(40)));
+        assert_eq!((broker.incarnation, broker.last), (41, None));
+        assert_eq!(state.next_incarnation, 42);
+    }
+
+    #[test]
+    fn disks_of_another_cluster_are_refused() {
+        let mut state = ClusterState::default();
+        let stranger = Registration { cluster_id: Some("other".into()), ..registration(1, None) };
+        assert!(refusal(&state, &stranger).unwrap().contains("store is empty"));
+        registered(&mut state, &registration(1, None));
+        assert!(refusal(&state, &stranger).unwrap().contains("belong to cluster other"));
+        let ours = Registration { cluster_id: Some(state.cluster_id.clone()), ..registration(1, None) };
+        assert_eq!(refusal(&state, &ours), None);
+        assert_eq!(state.cluster_id, "BwcHBwcHBwcHBwcHBwcHBw");
+    }
+}

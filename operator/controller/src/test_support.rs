@@ -1,0 +1,26 @@
+//! What the tests of several modules share.
+
+use taffrail_protocol::Uuid;
+
+use crate::model::{BrokerState, ClusterState, Other};
+
+/// Brokers 1..=n, unfenced, each with its id as incarnation.
+pub(crate) fn cluster_of(n: i32) -> ClusterState {
+    let broker = |id: i32| BrokerState {
+        broker_id: id,
+        incarnation: id as u64,
+        process_id: Uuid([id as u8; 16]),
+        endpoints: Vec::new(),
+        rack: None,
+        log_dirs: Vec::new(),
+        fenced: false,
+        since: id as u64,
+        last: None,
+        other: Other::new(),
+    };
+    ClusterState {
+        cluster_id: "test".into(),
+        brokers: (1..=n).map(broker).collect(),
+        ..ClusterState::default()
+    }
+}

@@ -1,0 +1,368 @@
+//! Decisions on a [`TopicSlice`]: who owns a name, how many partitions a topic has, where their records are.
+
+use std::collections::BTreeMap;
+
+use taffrail_protocol::Uuid;
+
+use crate::cell::Verdict;
+use crate::message::{ApiError, MorePartitions, NewTopic, TopicOutcome};
+use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice};
+use crate::policy::Policy;
+use crate::slicing::choose_slices;
+use crate::validate::{self, code, refuse};
+
+/// One topic of a request of several: which request, and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) request: u64,
+    pub(crate) slot: usize,
+}
+
+/// Something to be decided on a topic slice.
+#[derive(Debug, Clone)]
+pub(crate) enum TopicIntent {
+    Create {
+        ticket: Ticket,
+        topic: Box<NewTopic>,
+        validate_only: bool,
+        /// The id that the topic got when this was first decided. After a lost answer it tells whether the topic that
+        /// is there is this one.
+        topic_id: Option<Uuid>,
+    },
+    Grow {
+        ticket: Ticket,
+        topic: MorePartitions,
+        validate_only: bool,
+        /// The topic that was grown when this was first decided.
+        topic_id: Option<Uuid>,
+    },
+    Delete {
+        ticket: Ticket,
+        name: String,
+        topic_id: Option<Uuid>,
+        /// It was decided before, and that may have been stored.
+        proposed: bool,
+    },
+    /// A deletion's last step: its records are gone.
+    Forget { name: String, topic_id: Uuid },
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TopicDecision {
+    /// The answer comes when so many partitions are published.
+    AwaitPartitions { topic_id: Uuid, count: i32 },
+    /// The answer comes when nothing is left of the topic.
+    AwaitGone { topic_id: Uuid },
+    /// The answer.
+    Answer(Result<TopicOutcome, ApiError>),
+    /// Nobody waits.
+    Forgotten,
+}
+
+/// Creation numbers that this controller has reserved.
+#[derive(Debug, Default)]
+pub(crate) struct Creations {
+    pub(crate) next: u64,
+    pub(crate) end: u64,
+}
+
+impl Creations {
+    /// A number above `above`; `None` when a new block has to be reserved first. A block that another controller has
+    /// overtaken is of no use any more.
+    fn take(&mut self, above: u64) -> Option<u64> {
+        if self.next <= above && self.next < self.end {
+            self.next = self.end;
+        }
+        (self.next < self.end).then(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+}
+
+/// What a decision on a topic depends on besides its slice.
+pub(crate) struct Facts<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) cluster: &'a ClusterState,
+    /// Partitions that each partition slice holds or is promised. Grows with what is decided here.
+    pub(crate) load: BTreeMap<u32, i32>,
+    pub(crate) creations: &'a mut Creations,
+    pub(crate) now_ms: u64,
+    pub(crate) new_topic_id: &'a mut dyn FnMut() -> Uuid,
+}
+
+type Decided = Verdict<TopicIntent, TopicDecision>;
+
+fn answer(intent: TopicIntent, result: Result<TopicOutcome, ApiError>) -> Decided {
+    Verdict::Unchanged(intent, TopicDecision::Answer(result))
+}
+
+/// Decides one intent on `slice`.
+pub(crate) fn decide(slice: &mut TopicSlice, intent: TopicIntent, facts: &mut Facts<'_>) -> Decided {
+    match intent {
+        TopicIntent::Create { ticket, topic, validate_only, topic_id } => {
+            create(slice, ticket, topic, validate_only, topic_id, facts)
+        }
+        TopicIntent::Grow { ticket, topic, validate_only, topic_id } => {
+            grow(slice, ticket, topic, validate_only, topic_id, facts)
+        }
+        TopicIntent::Delete { ticket, name, topic_id, proposed } => {
+            delete(slice, ticket, name, topic_id, proposed, facts.now_ms)
+        }
+        TopicIntent::Forget { ref name, topic_id } => {
+            let ours = slice.topics.get(name).is_some_and(|entry| entry.topic_id == topic_id);
+            if !ours {
+                return Verdict::Unchanged(intent, TopicDecision::Forgotten);
+            }
+            slice.topics.remove(name);
+            Verdict::Changed(intent, TopicDecision::Forgotten)
+        }
+    }
+}
+
+fn create(
+    slice: &mut TopicSlice,
+    ticket: Ticket,
+    topic: Box<NewTopic>,
+    validate_only: bool,
+    topic_id: Option<Uuid>,
+    facts: &mut Facts<'_>,
+) -> Decided {
+    let intent = |topic_id| TopicIntent::Create { ticket, topic: topic.clone(), validate_only, topic_id };
+    if let Some(entry) = slice.topics.get(&topic.name).filter(|entry| Some(entry.topic_id) == topic_id) {
+        let (topic_id, count) = (entry.topic_id, entry.partition_count);
+        return Verdict::Unchanged(
+            intent(Some(topic_id)),
+            TopicDecision::AwaitPartitions { topic_id, count },
+        );
+    }
+    let planned = match plan(slice, &topic, facts) {
+        Ok(planned) => planned,
+        Err(error) => return answer(intent(topic_id), Err(error)),
+    };
+    if validate_only {
+        let entry = planned.entry(Uuid::ZERO, 0, &topic.config, Vec::new());
+        return answer(intent(None), Ok(outcome_of(&topic.name, &entry, planned.replication_factor)));
+    }
+    let Some(creation) = facts.creations.take(slice.highest_creation) else {
+        return Verdict::Later(intent(topic_id));
+    };
+    assert!(creation > slice.highest_creation, "rule 2: creation grows with every topic made");
+    let topic_id = topic_id.unwrap_or_else(|| (facts.new_topic_id)());
+    let pieces =
+        cut(&mut facts.load, 0, 0, planned.partition_count, planned.replication_factor, &topic.assignments);
+    let entry = planned.entry(topic_id, creation, &topic.config, pieces);
+    slice.topics.insert(topic.name.clone(), entry);
+    slice.highest_creation = creation;
+    let decision = TopicDecision::AwaitPartitions { topic_id, count: planned.partition_count };
+    Verdict::Changed(intent(Some(topic_id)), decision)
+}
+
+/// The numbers of a topic that may be made.
+struct Planned {
+    partition_count: i32,
+    replication_factor: i16,
+}
+
+impl Planned {
+    fn entry(
+        &self,
+        topic_id: Uuid,
+        creation: u64,
+        config: &BTreeMap<String, String>,
+        pieces: Vec<Piece>,
+    ) -> TopicEntry {
+        TopicEntry {
+            topic_id,
+            creation,
+            partition_count: self.partition_count,
+            config: config.clone(),
+            deleting_since_ms: None,
+            pieces,
+            other: Other::new(),
+        }
+    }
+}
+
+/// The checks on a new topic that need the others and the brokers.
+fn plan(slice: &TopicSlice, topic: &NewTopic, facts: &Facts<'_>) -> Result<Planned, ApiError> {
+    let name = &topic.name;
+    if let Some(entry) = slice.topics.get(name) {
+        let state =
+            if entry.deleting_since_ms.is_some() { "is still being deleted" } else { "already exists" };
+        return refuse(code::TOPIC_ALREADY_EXISTS, format!("topic \"{name}\" {state}"));
+    }
+    if let Some(other) = validate::colliding(slice, name) {
+        return refuse(
+            code::INVALID_TOPIC_EXCEPTION,
+            format!(
+                "topic \"{name}\" collides with topic \"{other}\": '.' and '_' are the same in metric names"
+            ),
+        );
+    }
+    let (partition_count, replication_factor) = if let Some(first) = topic.assignments.first() {
+        validate::assignments(&topic.assignments, None, facts.cluster)?;
+        (topic.assignments.len() as i32, first.len() as i16)
+    } else {
+        let factor = topic.replication_factor.unwrap_or(facts.policy.default_replication_factor);
+        validate::replication_factor(factor, facts.cluster)?;
+        (topic.partitions.unwrap_or(facts.policy.default_partitions), factor)
+    };
+    total_partitions(partition_count, facts)?;
+    Ok(Planned { partition_count, replication_factor })
+}
+
+fn total_partitions(more: i32, facts: &Facts<'_>) -> Result<(), ApiError> {
+    let present: i64 = facts.load.values().map(|count| i64::from(*count)).sum();
+    if present + i64::from(more) > i64::from(facts.policy.max_partitions) {
+        let most = facts.policy.max_partitions;
+        return refuse(
+            code::POLICY_VIOLATION,
+            format!("the cluster has {present} partitions; {more} more would exceed the limit of {most}"),
+        );
+    }
+    Ok(())
+}
+
+/// Cuts `count` partitions from `first` on into pieces, and takes the room for them.
+fn cut(
+    load: &mut BTreeMap<u32, i32>,
+    round: u32,
+    first: i32,
+    count: i32,
+    replication_factor: i16,
+    assignments: &[Vec<i32>],
+) -> Vec<Piece> {
+    let mut next = 0;
+    let mut pieces = Vec::new();
+    for (slice, count) in choose_slices(load, count) {
+        *load.entry(slice).or_default() += count;
+        let by_hand = assignments.get(next as usize..(next + count) as usize).unwrap_or_default();
+        let (first, assignments) = (first + next, by_hand.to_vec());
+        pieces.push(Piece {
+            slice,
+            first,
+            count,
+            round,
+            replication_factor,
+            assignments,
+            other: Other::new(),
+        });
+        next += count;
+    }
+    pieces
+}
+
+fn grow(
+    slice: &mut TopicSlice,
+    ticket: Ticket,
+    topic: MorePartitions,
+    validate_only: bool,
+    topic_id: Option<Uuid>,
+    facts: &mut Facts<'_>,
+) -> Decided {
+    let (name, total) = (topic.name.clone(), topic.total_count);
+    let intent = |topic_id| TopicIntent::Grow { ticket, topic: topic.clone(), validate_only, topic_id };
+    let entry = slice.topics.get_mut(&name).filter(|entry| entry.deleting_since_ms.is_none());
+    let Some(entry) = entry else { return answer(intent(None), unknown_topic(&name)) };
+    if topic_id == Some(entry.topic_id) && entry.partition_count == total {
+        let decision = TopicDecision::AwaitPartitions { topic_id: entry.topic_id, count: total };
+        return Verdict::Unchanged(intent(topic_id), decision);
+    }
+    let factor = replication_factor_of(entry);
+    if let Err(error) = may_grow(entry, &topic, factor, facts) {
+        return answer(intent(topic_id), Err(error));
+    }
+    if validate_only {
+        let grown = TopicEntry { partition_count: total, ..entry.clone() };
+        return answer(intent(None), Ok(outcome_of(&name, &grown, factor)));
+    }
+    let round = entry.pieces.iter().map(|piece| piece.round + 1).max().unwrap_or(0);
+    let first = entry.partition_count;
+    entry.pieces.extend(cut(&mut facts.load, round, first, total - first, factor, &topic.assignments));
+    assert!(total > entry.partition_count, "a topic's partitions only become more");
+    entry.partition_count = total;
+    let topic_id = entry.topic_id;
+    Verdict::Changed(intent(Some(topic_id)), TopicDecision::AwaitPartitions { topic_id, count: total })
+}
+
+fn may_grow(
+    entry: &TopicEntry,
+    topic: &MorePartitions,
+    factor: i16,
+    facts: &Facts<'_>,
+) -> Result<(), ApiError> {
+    let (name, present, total) = (&topic.name, entry.partition_count, topic.total_count);
+    if total <= present {
+        return refuse(
+            code::INVALID_PARTITIONS,
+            format!("topic \"{name}\" has {present} partitions, which can only become more: {total} are not"),
+        );
+    }
+    validate::partition_count(i64::from(total), facts.policy)?;
+    let more = total - present;
+    if topic.assignments.is_empty() {
+        validate::replication_factor(factor, facts.cluster)?;
+    } else if topic.assignments.len() != more as usize {
+        let given = topic.assignments.len();
+        return refuse(
+            code::INVALID_REPLICA_ASSIGNMENT,
+            format!("topic \"{name}\" gets {more} more partitions, but replicas are given for {given}"),
+        );
+    } else {
+        validate::assignments(&topic.assignments, Some(factor), facts.cluster)?;
+    }
+    total_partitions(more, facts)
+}
+
+fn delete(
+    slice: &mut TopicSlice,
+    ticket: Ticket,
+    name: String,
+    topic_id: Option<Uuid>,
+    proposed: bool,
+    now_ms: u64,
+) -> Decided {
+    let by_id = topic_id.is_some() && !proposed;
+    let entry = slice.topics.get_mut(&name).filter(|entry| topic_id.is_none_or(|id| id == entry.topic_id));
+    let intent = |topic_id, proposed| TopicIntent::Delete { ticket, name: name.clone(), topic_id, proposed };
+    match entry {
+        Some(entry) if entry.deleting_since_ms.is_none() => {
+            entry.deleting_since_ms = Some(now_ms);
+            let topic_id = entry.topic_id;
+            Verdict::Changed(intent(Some(topic_id), true), TopicDecision::AwaitGone { topic_id })
+        }
+        // Decided before with a lost answer, and stored; perhaps even carried out by somebody else.
+        _ if proposed => {
+            let gone = topic_id.unwrap_or(Uuid::ZERO);
+            Verdict::Unchanged(intent(topic_id, true), TopicDecision::AwaitGone { topic_id: gone })
+        }
+        _ if by_id => answer(intent(topic_id, false), unknown_topic_id()),
+        _ => answer(intent(None, false), unknown_topic(&name)),
+    }
+}
+
+/// How many replicas each of its partitions has.
+pub(crate) fn replication_factor_of(entry: &TopicEntry) -> i16 {
+    entry.pieces.first().map_or(1, |piece| piece.replication_factor)
+}
+
+/// A topic as it is answered to a client.
+pub(crate) fn outcome_of(name: &str, entry: &TopicEntry, replication_factor: i16) -> TopicOutcome {
+    TopicOutcome {
+        name: Some(name.to_owned()),
+        topic_id: entry.topic_id,
+        partition_count: entry.partition_count,
+        replication_factor,
+        config: entry.config.clone(),
+    }
+}
+
+pub(crate) fn unknown_topic<T>(name: &str) -> Result<T, ApiError> {
+    refuse(code::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic \"{name}\""))
+}
+
+pub(crate) fn unknown_topic_id<T>() -> Result<T, ApiError> {
+    refuse(code::UNKNOWN_TOPIC_ID, "there is no topic of that id")
+}
