@@ -76,7 +76,7 @@ fn topics(names: u32) -> Object {
         creation: u64::MAX - u64::from(i),
         partition_count: i32::MAX,
         config: [("quote\"\\\n".to_owned(), "ünïcode \u{1f980}\0".to_owned())].into(),
-        deleting_since_ms: (i % 2 == 0).then_some(1),
+        deleting_since_ms: i.is_multiple_of(2).then_some(1),
         pieces: Vec::new(),
         other: Other::from([("unknown".to_owned(), serde_json::json!({"a": [1, null, -2.5]}))]),
     };

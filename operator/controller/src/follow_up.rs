@@ -1,6 +1,6 @@
 //! What follows from a committed object: read off by comparing it with what was committed before.
 
-use taffrail_protocol::Uuid;
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::controller::{Controller, Surroundings};
 use crate::message::{ApiError, Event, Message, Output, Response, SessionId};
@@ -10,7 +10,6 @@ use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCE
 use crate::slicing::topic_slice;
 use crate::topics::TopicIntent;
 use crate::turns::forget;
-use crate::validate::code;
 
 impl Controller {
     /// Brokers changed: every record is looked at, and brokers are told.
@@ -52,7 +51,7 @@ impl Controller {
                         Response::ProducerIds { first, count: PRODUCER_ID_BLOCK }
                     }
                     _ => Response::Failed(ApiError {
-                        code: code::POLICY_VIOLATION,
+                        code: ErrorCode::POLICY_VIOLATION,
                         message: "all producer ids have been handed out".to_owned(),
                     }),
                 };

@@ -25,7 +25,7 @@ pub mod slicing;
 pub mod store;
 mod topics;
 mod turns;
-pub mod uuid_text;
+mod uuid_text;
 mod validate;
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::model::{BrokerState, Endpoint, Member, PartitionState};
 use crate::store::{StoreAnswer, StoreRequest};
-use crate::uuid_text;
 
 /// A session with one broker, numbered by the shell. Numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -311,7 +310,6 @@ impl Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = uuid_text::format;
         match self {
             Self::Loaded { cluster_id, .. } if cluster_id.is_empty() => {
                 write!(f, "the controller's store is empty: a new cluster begins")
@@ -345,16 +343,16 @@ impl fmt::Display for Event {
                 "all {brokers} brokers look dead at once; the controller distrusts itself and fences none"
             ),
             Self::TopicCreated { name, topic_id, partitions } => {
-                write!(f, "topic {name} was created with id {} and {partitions} partitions", id(*topic_id))
+                write!(f, "topic {name} was created with id {} and {partitions} partitions", topic_id)
             }
             Self::TopicGrown { name, topic_id, partitions } => {
-                write!(f, "topic {name} ({}) was grown to {partitions} partitions", id(*topic_id))
+                write!(f, "topic {name} ({}) was grown to {partitions} partitions", topic_id)
             }
             Self::TopicDeleting { name, topic_id } => {
-                write!(f, "topic {name} ({}) is being deleted", id(*topic_id))
+                write!(f, "topic {name} ({}) is being deleted", topic_id)
             }
             Self::TopicDeleted { name, topic_id } => {
-                write!(f, "topic {name} ({}) was deleted", id(*topic_id))
+                write!(f, "topic {name} ({}) was deleted", topic_id)
             }
             Self::LeadersMoved { slice, partitions, without_leader } => write!(
                 f,

@@ -1,7 +1,11 @@
 //! What the controller is configured with.
 
-/// Whether `key` may be set to `value` on a topic; otherwise a sentence that says why not.
-pub type CheckTopicConfig = fn(key: &str, value: &str) -> Result<(), String>;
+use std::collections::BTreeMap;
+
+/// Whether a topic of that name may be made with that configuration: what is to be kept of it, or a sentence that says
+/// why not.
+pub type CheckTopicConfig =
+    fn(name: &str, config: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String>;
 
 /// What the controller is configured with.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +26,7 @@ pub struct Policy {
     pub session_timeout_ms: u64,
     /// A broker whose session broke and that is not back after so long is fenced (rule 6).
     pub session_grace_ms: u64,
-    /// Checks one entry of a topic's configuration.
+    /// Checks the configuration of a new topic.
     pub check_config: CheckTopicConfig,
 }
 
@@ -38,7 +42,7 @@ impl Default for Policy {
             max_waiting_topics: 20_000,
             session_timeout_ms: 9_000,
             session_grace_ms: 500,
-            check_config: |_, _| Ok(()),
+            check_config: |_, config| Ok(config.clone()),
         }
     }
 }

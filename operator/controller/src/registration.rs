@@ -5,7 +5,6 @@ use taffrail_protocol::Uuid;
 use crate::cell::Verdict;
 use crate::message::{Registration, SessionId};
 use crate::model::{BrokerState, ClusterState, Member, Other};
-use crate::uuid_text;
 
 /// Producer ids handed out at a time, as in Kafka (`ProducerIdsBlock`).
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
@@ -112,7 +111,7 @@ fn register(
         return ClusterOutcome::Refused { reason };
     }
     if state.cluster_id.is_empty() {
-        state.cluster_id = uuid_text::format(Uuid(random()));
+        state.cluster_id = Uuid(random()).to_string();
     }
     let Registration { broker_id, process_id, endpoints, rack, log_dirs, .. } = registration.clone();
     let before = state.broker(broker_id).cloned();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taffrail_protocol::Uuid;
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::controller::Controller;
 use crate::message::{
@@ -11,7 +11,7 @@ use crate::message::{
 };
 use crate::registration::ClusterIntent;
 use crate::topics::{self, Ticket, TopicDecision, TopicIntent};
-use crate::validate::{self, code, refuse};
+use crate::validate::{self, refuse};
 
 type TopicResult = Result<TopicOutcome, ApiError>;
 
@@ -76,7 +76,7 @@ impl Requests {
 impl Controller {
     pub(crate) fn refuse_request(&mut self, session: SessionId, request_id: u64) {
         let message = "the session is not registered with this controller; register again".to_owned();
-        let response = Response::Failed(ApiError { code: code::NOT_CONTROLLER, message });
+        let response = Response::Failed(ApiError { code: ErrorCode::NOT_CONTROLLER, message });
         self.outputs.push(Output::Send { session, message: Message::Response { request_id, response } });
     }
 
@@ -94,7 +94,7 @@ impl Controller {
         if self.requests.waiting_topics.saturating_add(topics) > most {
             let message =
                 format!("the controller sees to at most {most} topics at a time; try again with fewer");
-            let response = Response::Failed(ApiError { code: code::THROTTLING_QUOTA_EXCEEDED, message });
+            let response = Response::Failed(ApiError { code: ErrorCode::THROTTLING_QUOTA_EXCEEDED, message });
             self.send(session, Message::Response { request_id, response });
             return;
         }
@@ -122,9 +122,9 @@ impl Controller {
         }
     }
 
-    fn take_create(&mut self, ticket: Ticket, topic: NewTopic, validate_only: bool, twice: bool) {
+    fn take_create(&mut self, ticket: Ticket, mut topic: NewTopic, validate_only: bool, twice: bool) {
         let checked = if twice { twice_in_request(&topic.name) } else { Ok(()) };
-        match checked.and_then(|()| validate::new_topic(&topic, &self.policy)) {
+        match checked.and_then(|()| validate::new_topic(&mut topic, &self.policy)) {
             Err(error) => self.requests.settle(ticket, Err(error)),
             Ok(()) => {
                 let name = topic.name.clone();
@@ -205,7 +205,7 @@ impl Controller {
                 (self.published.count(topic_id) >= count).then(|| Ok(outcome()))
             }
             (_, Goal::Partitions(_)) => Some(refuse(
-                code::UNKNOWN_TOPIC_OR_PARTITION,
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                 "the topic was deleted while the request was being carried out",
             )),
         }
@@ -233,7 +233,7 @@ impl Controller {
 }
 
 fn twice_in_request(name: &str) -> Result<(), ApiError> {
-    refuse(code::INVALID_REQUEST, format!("topic \"{name}\" is named more than once in the request"))
+    refuse(ErrorCode::INVALID_REQUEST, format!("topic \"{name}\" is named more than once in the request"))
 }
 
 /// For each name, whether it occurs more than once.

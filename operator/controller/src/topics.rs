@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use taffrail_protocol::Uuid;
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
 use crate::message::{ApiError, MorePartitions, NewTopic, TopicOutcome};
 use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice};
 use crate::policy::Policy;
 use crate::slicing::choose_slices;
-use crate::validate::{self, code, refuse};
+use crate::validate::{self, refuse};
 
 /// One topic of a request of several: which request, and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,11 +191,11 @@ fn plan(slice: &TopicSlice, topic: &NewTopic, facts: &Facts<'_>) -> Result<Plann
     if let Some(entry) = slice.topics.get(name) {
         let state =
             if entry.deleting_since_ms.is_some() { "is still being deleted" } else { "already exists" };
-        return refuse(code::TOPIC_ALREADY_EXISTS, format!("topic \"{name}\" {state}"));
+        return refuse(ErrorCode::TOPIC_ALREADY_EXISTS, format!("topic \"{name}\" {state}"));
     }
     if let Some(other) = validate::colliding(slice, name) {
         return refuse(
-            code::INVALID_TOPIC_EXCEPTION,
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
             format!(
                 "topic \"{name}\" collides with topic \"{other}\": '.' and '_' are the same in metric names"
             ),
@@ -218,7 +218,7 @@ fn total_partitions(more: i32, facts: &Facts<'_>) -> Result<(), ApiError> {
     if present + i64::from(more) > i64::from(facts.policy.max_partitions) {
         let most = facts.policy.max_partitions;
         return refuse(
-            code::POLICY_VIOLATION,
+            ErrorCode::POLICY_VIOLATION,
             format!("the cluster has {present} partitions; {more} more would exceed the limit of {most}"),
         );
     }
@@ -296,7 +296,7 @@ fn may_grow(
     let (name, present, total) = (&topic.name, entry.partition_count, topic.total_count);
     if total <= present {
         return refuse(
-            code::INVALID_PARTITIONS,
+            ErrorCode::INVALID_PARTITIONS,
             format!("topic \"{name}\" has {present} partitions, which can only become more: {total} are not"),
         );
     }
@@ -307,7 +307,7 @@ fn may_grow(
     } else if topic.assignments.len() != more as usize {
         let given = topic.assignments.len();
         return refuse(
-            code::INVALID_REPLICA_ASSIGNMENT,
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
             format!("topic \"{name}\" gets {more} more partitions, but replicas are given for {given}"),
         );
     } else {
@@ -360,9 +360,9 @@ pub(crate) fn outcome_of(name: &str, entry: &TopicEntry, replication_factor: i16
 }
 
 pub(crate) fn unknown_topic<T>(name: &str) -> Result<T, ApiError> {
-    refuse(code::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic \"{name}\""))
+    refuse(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic \"{name}\""))
 }
 
 pub(crate) fn unknown_topic_id<T>() -> Result<T, ApiError> {
-    refuse(code::UNKNOWN_TOPIC_ID, "there is no topic of that id")
+    refuse(ErrorCode::UNKNOWN_TOPIC_ID, "there is no topic of that id")
 }

@@ -273,7 +273,7 @@ fn draw_topic_id(random: &mut dyn FnMut() -> [u8; 16], taken: impl Fn(&Uuid) -> 
     for _ in 0..1_000 {
         let id = Uuid(random());
         let reserved = u128::from_be_bytes(id.0) < 2;
-        if !reserved && !taken(&id) && !crate::uuid_text::format(id).starts_with('-') {
+        if !reserved && !taken(&id) && !id.to_string().starts_with('-') {
             return id;
         }
     }

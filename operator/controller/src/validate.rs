@@ -1,6 +1,6 @@
 //! Checks on requests, with Kafka's error codes (`ReplicationControlManager`, `org.apache.kafka.common.internals.Topic`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use taffrail_protocol::ErrorCode;
 
@@ -14,24 +14,6 @@ pub const MAX_TOPIC_NAME_LENGTH: usize = 249;
 /// A refusal.
 pub(crate) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, ApiError> {
     Err(ApiError { code, message: message.into() })
-}
-
-/// Error codes that the controller answers with.
-pub(crate) mod code {
-    use taffrail_protocol::ErrorCode;
-
-    pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: ErrorCode = ErrorCode(3);
-    pub(crate) const INVALID_TOPIC_EXCEPTION: ErrorCode = ErrorCode(17);
-    pub(crate) const TOPIC_ALREADY_EXISTS: ErrorCode = ErrorCode(36);
-    pub(crate) const INVALID_PARTITIONS: ErrorCode = ErrorCode(37);
-    pub(crate) const INVALID_REPLICATION_FACTOR: ErrorCode = ErrorCode(38);
-    pub(crate) const INVALID_REPLICA_ASSIGNMENT: ErrorCode = ErrorCode(39);
-    pub(crate) const INVALID_CONFIG: ErrorCode = ErrorCode(40);
-    pub(crate) const NOT_CONTROLLER: ErrorCode = ErrorCode(41);
-    pub(crate) const INVALID_REQUEST: ErrorCode = ErrorCode(42);
-    pub(crate) const POLICY_VIOLATION: ErrorCode = ErrorCode(44);
-    pub(crate) const THROTTLING_QUOTA_EXCEEDED: ErrorCode = ErrorCode(89);
-    pub(crate) const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
 }
 
 /// Whether a topic may be named so.
@@ -50,7 +32,7 @@ pub fn topic_name(name: &str) -> Result<(), ApiError> {
     } else {
         return Ok(());
     };
-    refuse(code::INVALID_TOPIC_EXCEPTION, problem)
+    refuse(ErrorCode::INVALID_TOPIC_EXCEPTION, problem)
 }
 
 /// A topic that collides with `name` because they differ only in `.` and `_`, which are the same in metric names.
@@ -64,13 +46,14 @@ pub(crate) fn colliding<'a>(slice: &'a TopicSlice, name: &str) -> Option<&'a str
     slice.topics.keys().find(collides).map(String::as_str)
 }
 
-/// What can be said of a new topic without knowing the others or the brokers.
-pub(crate) fn new_topic(topic: &NewTopic, policy: &Policy) -> Result<(), ApiError> {
+/// What can be said of a new topic without knowing the others or the brokers. Leaves its configuration as it is to be
+/// stored.
+pub(crate) fn new_topic(topic: &mut NewTopic, policy: &Policy) -> Result<(), ApiError> {
     topic_name(&topic.name)?;
     if !topic.assignments.is_empty() {
         if topic.partitions.is_some() || topic.replication_factor.is_some() {
             return refuse(
-                code::INVALID_REQUEST,
+                ErrorCode::INVALID_REQUEST,
                 "replicas are assigned by hand, so the number of partitions and the replication factor must be -1",
             );
         }
@@ -81,38 +64,32 @@ pub(crate) fn new_topic(topic: &NewTopic, policy: &Policy) -> Result<(), ApiErro
         let factor = topic.replication_factor.unwrap_or(policy.default_replication_factor);
         if factor < 1 {
             return refuse(
-                code::INVALID_REPLICATION_FACTOR,
+                ErrorCode::INVALID_REPLICATION_FACTOR,
                 format!(
                     "the replication factor must be at least 1, or -1 for the default, and {factor} is not"
                 ),
             );
         }
     }
-    topic_config(&topic.config, policy)
+    let invalid = |message| ApiError { code: ErrorCode::INVALID_CONFIG, message };
+    topic.config = (policy.check_config)(&topic.name, &topic.config).map_err(invalid)?;
+    Ok(())
 }
 
 /// Whether a topic may have so many partitions.
 pub(crate) fn partition_count(count: i64, policy: &Policy) -> Result<(), ApiError> {
     if count < 1 {
         return refuse(
-            code::INVALID_PARTITIONS,
+            ErrorCode::INVALID_PARTITIONS,
             format!("the number of partitions must be at least 1, or -1 for the default, and {count} is not"),
         );
     }
     if count > i64::from(policy.max_partitions_per_topic) {
         let most = policy.max_partitions_per_topic;
         return refuse(
-            code::INVALID_PARTITIONS,
+            ErrorCode::INVALID_PARTITIONS,
             format!("a topic may have at most {most} partitions, and {count} are more"),
         );
-    }
-    Ok(())
-}
-
-fn topic_config(config: &BTreeMap<String, String>, policy: &Policy) -> Result<(), ApiError> {
-    for (key, value) in config {
-        (policy.check_config)(key, value)
-            .map_err(|message| ApiError { code: code::INVALID_CONFIG, message })?;
     }
     Ok(())
 }
@@ -122,7 +99,7 @@ pub(crate) fn replication_factor(factor: i16, cluster: &ClusterState) -> Result<
     let available = cluster.brokers.iter().filter(|broker| !broker.fenced).count();
     if factor as usize > available {
         return refuse(
-            code::INVALID_REPLICATION_FACTOR,
+            ErrorCode::INVALID_REPLICATION_FACTOR,
             format!(
                 "the replication factor is {factor}, but only {available} brokers are registered and not fenced"
             ),
@@ -137,7 +114,7 @@ pub(crate) fn assignments(
     factor: Option<i16>,
     cluster: &ClusterState,
 ) -> Result<(), ApiError> {
-    let wrong = |message: String| refuse(code::INVALID_REPLICA_ASSIGNMENT, message);
+    let wrong = |message: String| refuse(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message);
     let expected = factor.map_or_else(|| assignments.first().map_or(0, Vec::len), |factor| factor as usize);
     for (index, replicas) in assignments.iter().enumerate() {
         if replicas.is_empty() {
@@ -162,6 +139,8 @@ pub(crate) fn assignments(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::{Other, TopicEntry};
     use crate::test_support::cluster_of;
@@ -175,7 +154,7 @@ mod tests {
     fn names_that_kafka_refuses_are_refused() {
         let long = "x".repeat(250);
         for name in ["", ".", "..", "a b", "a/b", "ä", "a\0", long.as_str()] {
-            assert_eq!(code_of(topic_name(name)), Some(code::INVALID_TOPIC_EXCEPTION), "{name}");
+            assert_eq!(code_of(topic_name(name)), Some(ErrorCode::INVALID_TOPIC_EXCEPTION), "{name}");
         }
         for name in ["a", "...", "A-z_0.9", "__consumer_offsets", &long[..249]] {
             assert_eq!(topic_name(name), Ok(()), "{name}");
@@ -208,26 +187,32 @@ mod tests {
             replication_factor,
             ..NewTopic::default()
         };
-        assert_eq!(new_topic(&topic(None, None), &policy), Ok(()));
+        assert_eq!(new_topic(&mut topic(None, None), &policy), Ok(()));
         for partitions in [0, -7, i32::MIN, 100_001, i32::MAX] {
-            let refused = new_topic(&topic(Some(partitions), None), &policy);
-            assert_eq!(code_of(refused), Some(code::INVALID_PARTITIONS), "{partitions}");
+            let refused = new_topic(&mut topic(Some(partitions), None), &policy);
+            assert_eq!(code_of(refused), Some(ErrorCode::INVALID_PARTITIONS), "{partitions}");
         }
         for factor in [0, -1, i16::MIN] {
-            let refused = new_topic(&topic(None, Some(factor)), &policy);
-            assert_eq!(code_of(refused), Some(code::INVALID_REPLICATION_FACTOR), "{factor}");
+            let refused = new_topic(&mut topic(None, Some(factor)), &policy);
+            assert_eq!(code_of(refused), Some(ErrorCode::INVALID_REPLICATION_FACTOR), "{factor}");
         }
-        let both = NewTopic { assignments: vec![vec![1]], ..topic(Some(1), None) };
-        assert_eq!(code_of(new_topic(&both, &policy)), Some(code::INVALID_REQUEST));
+        let mut both = NewTopic { assignments: vec![vec![1]], ..topic(Some(1), None) };
+        assert_eq!(code_of(new_topic(&mut both, &policy)), Some(ErrorCode::INVALID_REQUEST));
     }
 
     #[test]
     fn a_configuration_that_the_table_refuses_is_refused_with_its_sentence() {
-        let policy = Policy { check_config: |key, _| Err(format!("{key} is unknown")), ..Policy::default() };
+        let policy = Policy {
+            check_config: |_, config| Err(format!("{:?} is unknown", config.keys())),
+            ..Policy::default()
+        };
         let config = BTreeMap::from([("colour".to_owned(), "red".to_owned())]);
-        let refused =
-            new_topic(&NewTopic { name: "t".into(), config, ..NewTopic::default() }, &policy).unwrap_err();
-        assert_eq!((refused.code, refused.message.as_str()), (code::INVALID_CONFIG, "colour is unknown"));
+        let refused = new_topic(&mut NewTopic { name: "t".into(), config, ..NewTopic::default() }, &policy)
+            .unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (ErrorCode::INVALID_CONFIG, "[\"colour\"] is unknown")
+        );
     }
 
     #[test]
