@@ -1,0 +1,379 @@
+//! The controller's shell in one process: a thread that owns the state machine and its store, and the sessions of the
+//! brokers that are connected to it.
+//!
+//! The thread takes whatever has come in, steps the machine once for each input, hands out what it says, and then carries
+//! out its writes together, so that all that came in while the disk was flushing shares the next flush. No worker of the
+//! async runtime ever waits for the disk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use taffrail_control::session::{
+    self, BrokerEnd, CONTRACT_VERSION, ClusterUpdate, FromController, ToController,
+};
+use taffrail_control::topic_config;
+use taffrail_controller::message::{Input, Output, SessionId, Update};
+use taffrail_controller::store::{Store, StoreOutcome, StoreRequest};
+use taffrail_controller::{Controller, Policy, Surroundings};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::convert;
+use crate::file_store::{FileStore, OpenStoreError};
+
+/// Inputs that may wait for the controller before sessions have to.
+const INBOX: usize = 1024;
+/// Inputs that are taken before their writes are carried out.
+const INPUTS_PER_ROUND: usize = 512;
+/// Messages that may wait for one broker. A broker that lets more pile up loses its session and gets a snapshot in the
+/// next one.
+const OUTBOX: usize = 8192;
+/// How often the controller looks at the time.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a store that could not write is left alone.
+const STORE_REST: Duration = Duration::from_millis(250);
+
+/// Defaults for topics that do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterDefaults {
+    /// Kafka's `num.partitions`.
+    pub num_partitions: i32,
+    /// Kafka's `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// Kafka's `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+}
+
+impl Default for ClusterDefaults {
+    fn default() -> Self {
+        Self { num_partitions: 1, default_replication_factor: 1, min_insync_replicas: 1 }
+    }
+}
+
+/// A controller that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartControllerError {
+    /// Its store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The operating system gives no random bytes.
+    #[error("cannot open /dev/urandom, which topic and cluster ids are drawn from: {0}")]
+    Random(io::Error),
+    /// The operating system gives no thread.
+    #[error("cannot start the controller's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What reaches the controller's thread.
+enum Arrival {
+    /// A new session: where its messages go, and what ends when it does.
+    Connected { session: SessionId, outbox: mpsc::Sender<FromController>, ended: oneshot::Sender<()> },
+    /// A broker says something.
+    Said { session: SessionId, message: Box<ToController> },
+    /// A broker hung up.
+    HungUp { session: SessionId },
+    /// Time passed.
+    Tick,
+    /// No more inputs are to be taken.
+    Stop,
+}
+
+/// A controller that runs in this process.
+#[derive(Debug)]
+pub struct LocalController {
+    handle: ControllerHandle,
+    ticking: tokio::task::JoinHandle<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+/// The way to a controller. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ControllerHandle {
+    inbox: mpsc::Sender<Arrival>,
+    next_session: Arc<AtomicU64>,
+    runtime: Handle,
+}
+
+impl LocalController {
+    /// Starts a controller over the file store in `directory`. Called within an async runtime, which carries the
+    /// sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be opened, or the operating system refuses a thread or random bytes.
+    pub fn open(directory: &Path, defaults: ClusterDefaults) -> Result<Self, StartControllerError> {
+        Self::start(FileStore::open(directory)?, defaults)
+    }
+
+    /// Starts a controller over any store. Called within an async runtime, which carries the sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses a thread or random bytes.
+    pub fn start<S: Store + Send + 'static>(
+        store: S,
+        defaults: ClusterDefaults,
+    ) -> Result<Self, StartControllerError> {
+        let urandom = File::open("/dev/urandom").map_err(StartControllerError::Random)?;
+        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let (stopped_sender, stopped) = oneshot::channel();
+        let policy = Policy {
+            default_partitions: defaults.num_partitions,
+            default_replication_factor: defaults.default_replication_factor,
+            min_insync_replicas: defaults.min_insync_replicas,
+            check_config: |name, config| {
+                let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+                topic_config::validate_topic(name, settings).map_err(|error| error.to_string())
+            },
+            ..Policy::default()
+        };
+        let machine = Controller::new(policy);
+        let shell = Shell { machine, store, urandom, brokers: BTreeMap::new(), converted: None };
+        std::thread::Builder::new()
+            .name("controller".to_owned())
+            .spawn(move || {
+                shell.run(arrivals);
+                // Nobody may be waiting for this any more.
+                let _ = stopped_sender.send(());
+            })
+            .map_err(StartControllerError::Thread)?;
+        let runtime = Handle::current();
+        let ticking = runtime.spawn(tick(inbox.clone()));
+        let handle = ControllerHandle { inbox, next_session: Arc::default(), runtime };
+        Ok(Self { handle, ticking, stopped })
+    }
+
+    /// The way to it.
+    pub fn handle(&self) -> ControllerHandle {
+        self.handle.clone()
+    }
+
+    /// Stops it: what has come in is still decided, sessions end, the store is closed.
+    pub async fn shutdown(self) {
+        self.ticking.abort();
+        // If the thread is gone already, there is nothing to stop.
+        let _ = self.handle.inbox.send(Arrival::Stop).await;
+        let _ = self.stopped.await;
+    }
+}
+
+impl ControllerHandle {
+    /// Opens a session. If the controller has stopped, the session is over at once.
+    pub fn connect(&self) -> BrokerEnd {
+        let (broker_end, controller_end) = session::session();
+        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let (outbox, mut messages) = mpsc::channel(OUTBOX);
+        let (ended_sender, mut ended) = oneshot::channel::<()>();
+        let inbox = self.inbox.clone();
+        let session::SessionEnd { sender, receiver: mut said } = controller_end;
+        self.runtime.spawn(async move {
+            while let Some(message) = messages.recv().await {
+                if sender.send(message).await.is_err() {
+                    break;
+                }
+            }
+        });
+        self.runtime.spawn(async move {
+            let connected = Arrival::Connected { session, outbox, ended: ended_sender };
+            if inbox.send(connected).await.is_err() {
+                return;
+            }
+            loop {
+                let message = tokio::select! {
+                    message = said.recv() => message,
+                    _ = &mut ended => None,
+                };
+                let Some(message) = message else { break };
+                if inbox.send(Arrival::Said { session, message: Box::new(message) }).await.is_err() {
+                    return;
+                }
+            }
+            // If the controller has stopped, it need not be told.
+            let _ = inbox.send(Arrival::HungUp { session }).await;
+        });
+        broker_end
+    }
+}
+
+async fn tick(inbox: mpsc::Sender<Arrival>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        if inbox.send(Arrival::Tick).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A connected broker.
+struct Connected {
+    outbox: mpsc::Sender<FromController>,
+    /// Dropped with the session; the task that listens to the broker then ends.
+    _ended: oneshot::Sender<()>,
+}
+
+/// What the controller's thread owns.
+struct Shell<S> {
+    machine: Controller,
+    store: S,
+    urandom: File,
+    brokers: BTreeMap<SessionId, Connected>,
+    /// The update converted last: each broker gets the same.
+    converted: Option<(Arc<Update>, Arc<ClusterUpdate>)>,
+}
+
+impl<S: Store> Shell<S> {
+    fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
+        let mut requests = Vec::new();
+        self.step(Input::Start, &mut requests);
+        while !self.machine.is_ready() {
+            if !self.carry_out(&mut requests) {
+                std::thread::sleep(STORE_REST);
+                self.step(Input::Tick, &mut requests);
+            }
+        }
+        let mut running = true;
+        while running {
+            // With writes waiting the thread does not wait for inputs.
+            let first = if requests.is_empty() {
+                let Some(first) = arrivals.blocking_recv() else { break };
+                Some(first)
+            } else {
+                arrivals.try_recv().ok()
+            };
+            let more = std::iter::from_fn(|| arrivals.try_recv().ok());
+            for arrival in first.into_iter().chain(more).take(INPUTS_PER_ROUND) {
+                running &= self.arrive(arrival, &mut requests);
+            }
+            if !self.carry_out(&mut requests) {
+                std::thread::sleep(STORE_REST);
+            }
+        }
+        // What was decided goes to the store before it is closed; what follows from it is for the next start.
+        self.carry_out(&mut requests);
+        tracing::debug!("the controller has stopped");
+    }
+
+    /// Takes one arrival; whether to go on.
+    fn arrive(&mut self, arrival: Arrival, requests: &mut Vec<StoreRequest>) -> bool {
+        let input = match arrival {
+            Arrival::Stop => return false,
+            Arrival::Connected { session, outbox, ended } => {
+                self.brokers.insert(session, Connected { outbox, _ended: ended });
+                return true;
+            }
+            Arrival::Tick => Input::Tick,
+            Arrival::HungUp { session } => {
+                self.brokers.remove(&session);
+                Input::SessionEnded { session }
+            }
+            Arrival::Said { session, .. } if !self.brokers.contains_key(&session) => return true,
+            Arrival::Said { session, message } => match *message {
+                ToController::Register(from) if from.contract_version != CONTRACT_VERSION => {
+                    let (id, theirs) = (from.broker_id, from.contract_version);
+                    let reason = format!(
+                        "broker {id} speaks version {theirs} of the session contract and this controller speaks \
+                         {CONTRACT_VERSION}; run the same release of both"
+                    );
+                    tracing::warn!("{reason}");
+                    self.send(session, FromController::Refused { reason });
+                    self.brokers.remove(&session);
+                    return true;
+                }
+                ToController::Register(from) => {
+                    Input::Register { session, registration: convert::registration(from) }
+                }
+                ToController::Heartbeat { incarnation, .. } => Input::Heartbeat { session, incarnation },
+                ToController::ControlledShutdown { incarnation } => {
+                    Input::ControlledShutdown { session, incarnation }
+                }
+                ToController::Request { request_id, request } => {
+                    Input::Request { session, request_id, request: convert::request(request) }
+                }
+            },
+        };
+        self.step(input, requests);
+        true
+    }
+
+    /// Steps the machine and does what it says; questions to the store are kept in `requests`.
+    fn step(&mut self, input: Input, requests: &mut Vec<StoreRequest>) {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let urandom = &mut self.urandom;
+        let mut random = || {
+            let mut bytes = [0; 16];
+            if let Err(error) = urandom.read_exact(&mut bytes) {
+                // Ids that are not unique would mix up topics.
+                panic!("cannot read /dev/urandom: {error}");
+            }
+            bytes
+        };
+        let mut lost = Vec::new();
+        for output in self.machine.step(input, &mut Surroundings { now_ms, random: &mut random }) {
+            match output {
+                Output::Store(request) => requests.push(request),
+                Output::Send { session, message } => {
+                    let converted = &mut self.converted;
+                    let message = convert::message(message, |update| convert_once(converted, update));
+                    if !self.send(session, message) {
+                        lost.push(session);
+                    }
+                }
+                Output::Close { session } => drop(self.brokers.remove(&session)),
+                Output::Event(event) if event.is_warning() => tracing::warn!("{event}"),
+                Output::Event(event) => tracing::info!("{event}"),
+            }
+        }
+        for session in lost {
+            self.step(Input::SessionEnded { session }, requests);
+        }
+    }
+
+    /// Puts a message into a broker's outbox; `false` if that ends the session.
+    fn send(&mut self, session: SessionId, message: FromController) -> bool {
+        let Some(broker) = self.brokers.get(&session) else { return true };
+        match broker.outbox.try_send(message) {
+            Ok(()) => true,
+            Err(error) => {
+                if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                    tracing::warn!("a broker has not read {OUTBOX} messages; its session is ended");
+                }
+                self.brokers.remove(&session);
+                false
+            }
+        }
+    }
+
+    /// Asks the store all that is to be asked, as one batch, and steps the machine with its answers, whose questions
+    /// are left in `requests`. `false` if the store had no answer to something.
+    fn carry_out(&mut self, requests: &mut Vec<StoreRequest>) -> bool {
+        if requests.is_empty() {
+            return true;
+        }
+        let answers = self.store.execute(std::mem::take(requests));
+        let answered = answers.iter().all(|answer| answer.outcome != StoreOutcome::Unknown);
+        for answer in answers {
+            self.step(Input::Store(answer), requests);
+        }
+        answered
+    }
+}
+
+fn convert_once(
+    converted: &mut Option<(Arc<Update>, Arc<ClusterUpdate>)>,
+    update: Arc<Update>,
+) -> Arc<ClusterUpdate> {
+    if let Some((from, to)) = converted.as_ref().filter(|(from, _)| Arc::ptr_eq(from, &update)) {
+        debug_assert_eq!(from.version, to.version);
+        return Arc::clone(to);
+    }
+    let to = Arc::new(convert::update(&update));
+    *converted = Some((update, Arc::clone(&to)));
+    to
+}
