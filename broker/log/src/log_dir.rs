@@ -335,12 +335,12 @@ impl<S: Storage> LogDir<S> {
         offset_checkpoint::write(&self.storage, &self.path.join(names::REPLICATION_CHECKPOINT), offsets)
     }
 
-    /// Leaves the marker of a clean stop and gives the lock back. Every log must have been closed and every checkpoint
-    /// written before; where one of them failed, drop the directory instead.
+    /// Leaves the marker of a clean stop. Every log must have been closed and every checkpoint written before; where one
+    /// of them failed, leave it out.
     ///
     /// # Errors
     /// When the marker cannot be written; the stop then counts as unclean.
-    pub fn close(self, broker_epoch: i64) -> Result<(), CheckpointError> {
+    pub fn mark_clean(&self, broker_epoch: i64) -> Result<(), CheckpointError> {
         let path = self.path.join(names::CLEAN_SHUTDOWN);
         let written = self.storage.replace_small(&path, clean_shutdown::encode(broker_epoch).as_bytes());
         written.map_err(|source| CheckpointError::Write { path, source })

@@ -133,11 +133,11 @@ impl<S: Storage> Log<S> {
     }
 
     /// Closes the log in good order: everything is durable, the indexes are whole and the producers' state is
-    /// written. The next open may then be [clean](super::OpenMode::clean).
+    /// written. The next open may then be [clean](super::OpenMode::clean), if nothing is appended in between.
     ///
     /// # Errors
     /// When the log is or becomes poisoned; the next open must then not be clean.
-    pub fn close(mut self, now_ms: i64) -> Result<(), Poisoned> {
+    pub fn close(&mut self, now_ms: i64) -> Result<(), Poisoned> {
         self.check_writable()?;
         if self.snapshot_offset < self.log_end_offset && self.log_end_offset > 0 {
             let end = self.log_end_offset;
@@ -161,8 +161,8 @@ impl<S: Storage> Log<S> {
     /// where it is now. The files can then be removed at leisure with [`remove_dir`]: readers that hold them may end.
     ///
     /// # Errors
-    /// When it cannot be renamed; the log is dropped all the same.
-    pub fn rename_for_deletion(self, unique: Uuid) -> io::Result<PathBuf> {
+    /// When it cannot be renamed.
+    pub fn rename_for_deletion(&mut self, unique: Uuid) -> io::Result<PathBuf> {
         let name =
             self.home.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let DirKind::Partition(partition) = DirKind::parse(&name) else {
@@ -173,6 +173,7 @@ impl<S: Storage> Log<S> {
         };
         let to = self.home.dir.with_file_name(names::delete_dir_name(&partition, unique));
         self.home.storage.rename(&self.home.dir, &to)?;
+        self.home.dir.clone_from(&to);
         if let Some(parent) = to.parent() {
             self.home.storage.sync_dir(parent)?;
         }
