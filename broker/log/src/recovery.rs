@@ -186,18 +186,19 @@ impl<S: Storage> Recovery<'_, S> {
                 self.scan_epochs(LeaderEpochs::default(), segments, 0)?
             }
         };
-        changed |= epochs.truncate_from_end(log_end_offset.saturating_add(1));
-        if !self.mode.clean && !changed {
+        if epochs.truncate_from_end(log_end_offset.saturating_add(1)) {
+            self.report.note(Finding::EpochsAhead, names::LEADER_EPOCH_CHECKPOINT);
+            changed = true;
+        }
+        // An epoch may begin at the very end, without a record; as in Apache Kafka it is forgotten, and in good order.
+        epochs.truncate_from_end(log_end_offset);
+        if !self.mode.clean {
             // What was appended behind the recovery point may have begun epochs that were not yet durable.
             let before = epochs.clone();
             epochs = self.scan_epochs(epochs, segments, self.mode.recovery_point)?;
-            changed = epochs != before;
+            changed |= epochs != before;
         }
-        let ahead = epochs.truncate_from_end(log_end_offset);
-        if ahead {
-            self.report.note(Finding::EpochsAhead, names::LEADER_EPOCH_CHECKPOINT);
-        }
-        changed |= ahead | epochs.truncate_from_start(log_start_offset);
+        changed |= epochs.truncate_from_start(log_start_offset);
         if changed {
             leader_epoch::write(&self.home.storage, &self.home.dir, &epochs)
                 .doing("writing leader-epoch-checkpoint")?;

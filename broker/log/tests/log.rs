@@ -1,4 +1,5 @@
 //! A log as its owner sees it: append, read, roll, look up, truncate, close and open again.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod common;
 
