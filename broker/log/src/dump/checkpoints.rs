@@ -100,7 +100,13 @@ impl From<Failure> for Stop {
     }
 }
 
+/// Apache Kafka makes a checkpoint empty and fills it when there is something to note.
+const EMPTY: &str = "the file is empty, so nothing was noted yet";
+
 fn leader_epochs(bytes: &[u8], output: &mut Output<'_>) -> Printed {
+    if bytes.is_empty() {
+        return Ok(output.note(EMPTY)?);
+    }
     for entry in LeaderEpochs::decode(bytes)?.entries() {
         output.entry(&Line::LeaderEpoch { epoch: entry.epoch, start_offset: entry.start_offset })?;
     }
@@ -108,6 +114,9 @@ fn leader_epochs(bytes: &[u8], output: &mut Output<'_>) -> Printed {
 }
 
 fn offsets(bytes: &[u8], output: &mut Output<'_>) -> Printed {
+    if bytes.is_empty() {
+        return Ok(output.note(EMPTY)?);
+    }
     for (partition, offset) in &offset_checkpoint::decode(bytes)? {
         let (topic, partition) = (partition.topic.as_str(), partition.partition);
         output.entry(&Line::PartitionOffset { topic, partition, offset: *offset })?;

@@ -13,13 +13,29 @@ impl fmt::Display for Shown<'_> {
         let Some(bytes) = self.0 else { return f.write_str("null") };
         f.write_char('"')?;
         for chunk in bytes.utf8_chunks() {
-            write!(f, "{}", chunk.valid().escape_debug())?;
+            escape(f, chunk.valid())?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
         }
         f.write_char('"')
     }
+}
+
+/// Writes `text` with what is special escaped; plain runs go out whole, as most text is nothing else.
+fn escape(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let is_plain = |letter: char| matches!(letter, ' '..='~') && letter != '"' && letter != '\\';
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let plain = rest.find(|letter| !is_plain(letter)).unwrap_or(rest.len());
+        f.write_str(&rest[..plain])?;
+        rest = &rest[plain..];
+        if plain == 0 {
+            write!(f, "{}", letter.escape_debug())?;
+            rest = &rest[letter.len_utf8()..];
+        }
+    }
+    Ok(())
 }
 
 impl Serialize for Shown<'_> {
@@ -50,7 +66,8 @@ mod tests {
 
     #[test]
     fn every_byte_is_told_from_every_other() {
-        let cases: [(Option<&[u8]>, &str, &str); 6] = [
+        let cases: [(Option<&[u8]>, &str, &str); 7] = [
+            (Some(b"it's"), r#""it's""#, r#""it's""#),
             (None, "null", "null"),
             (Some(b""), r#""""#, r#""""#),
             (Some("größe".as_bytes()), r#""größe""#, r#""größe""#),

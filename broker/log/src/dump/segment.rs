@@ -98,6 +98,8 @@ impl fmt::Display for Batch {
         }
         if self.producer_id >= 0 {
             write!(f, " producer_id={} producer_epoch={}", self.producer_id, self.producer_epoch)?;
+        }
+        if self.base_sequence >= 0 {
             write!(f, " sequences={}..{}", self.base_sequence, self.last_sequence)?;
         }
         if self.transactional {

@@ -336,6 +336,8 @@ fn small_files_are_printed_and_their_damage_is_told() {
         ("leader-epoch-checkpoint", "0\n2\n0 0\n3 17\n", "epoch=0 start_offset=0\nepoch=3 start_offset=17\n"),
         ("replication-offset-checkpoint", "0\n1\nt.a 2 17\n", "topic=t.a partition=2 offset=17\n"),
         ("recovery-point-offset-checkpoint", "0\n0\n", ""),
+        ("cleaner-offset-checkpoint", "", "note: the file is empty, so nothing was noted yet\n"),
+        ("leader-epoch-checkpoint", "", "note: the file is empty, so nothing was noted yet\n"),
         ("partition.metadata", &format!("version: 0\ntopic_id: {id}"), &format!("topic_id={id}\n")),
         ("meta.properties", &own, &format!("owner=taffrail cluster_id=c node_id=3 directory_id={id}\n")),
         ("meta.properties", "version=1\nnode.id=1\n", "owner=apache-kafka\n"),
