@@ -92,10 +92,10 @@ impl Case {
             },
             // The queue holds few records a partition, so that batches stay as small as spreading makes them.
             Self::Partitions200 => Load {
-                records: 200_000 / shrink,
+                records: 300_000 / shrink,
                 value_bytes: 1024,
                 partitions: 200,
-                properties: &[("queue.buffering.max.messages", "1000")],
+                properties: &[("queue.buffering.max.messages", "4000")],
             },
             _ => Load {
                 records: (1 << 20) / shrink,
