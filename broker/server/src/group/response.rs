@@ -273,3 +273,34 @@ impl DescribedGroup {
         }
     }
 }
+impl GroupResponse {
+    /// The same answer after its record could not be committed: everything in it that had succeeded has failed.
+    pub(super) fn failed(self, error: ErrorCode) -> Self {
+        match self {
+            Self::JoinGroup(response) => Self::JoinGroup(JoinGroupResponse::error(response.member_id, error)),
+            Self::SyncGroup(_) => Self::SyncGroup(SyncGroupResponse::error(error)),
+            Self::Heartbeat(_) => Self::Heartbeat(HeartbeatResponse { error }),
+            Self::LeaveGroup(_) => Self::LeaveGroup(LeaveGroupResponse { error, members: Vec::new() }),
+            Self::OffsetCommit(mut response) => {
+                for (_, code) in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                    replace_success(code, error);
+                }
+                Self::OffsetCommit(response)
+            }
+            Self::DeleteGroups(mut response) => {
+                for group in &mut response.groups {
+                    replace_success(&mut group.error, error);
+                }
+                Self::DeleteGroups(response)
+            }
+            // These never wait for a record of their own.
+            other @ (Self::OffsetFetch(_) | Self::DescribeGroups(_) | Self::ListGroups(_)) => other,
+        }
+    }
+}
+
+fn replace_success(code: &mut ErrorCode, error: ErrorCode) {
+    if code.0 == 0 {
+        *code = error;
+    }
+}
