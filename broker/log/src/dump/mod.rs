@@ -51,9 +51,9 @@ pub struct DumpReport {
 }
 
 impl DumpReport {
-    /// Whether nothing is wrong with the file.
-    pub fn is_sound(&self) -> bool {
-        self.damaged == 0
+    /// Whether anything is wrong with the file.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged > 0
     }
 }
 

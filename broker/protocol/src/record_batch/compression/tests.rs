@@ -101,7 +101,7 @@ fn snappy_claims_are_not_believed() {
     assert!(matches!(error, BatchError::DecompressedTooLarge { .. }));
     let small = [0x80, 0x80, 0x40, 0x00, 0x61];
     let error = Compression::Snappy.decompress(&small, 1 << 20).unwrap_err();
-    assert!(matches!(error, BatchError::Decompression { .. }));
+    assert!(error.to_string().ends_with("a block claims more output than it can hold"), "{error}");
     // A frame whose block claims 4 GiB.
     let framed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff\0";
     let error = Compression::Snappy.decompress(framed, 1 << 20).unwrap_err();
