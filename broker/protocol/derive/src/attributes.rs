@@ -223,6 +223,10 @@ fn field_attributes(field: &Field) -> Result<FieldAttributes, Error> {
     }
     let versions = versions.unwrap_or(Versions::ALL);
     let nullable = nullable.filter(|nullable| !nullable.covers(versions));
+    // In versions without nulls Kafka writes such a struct without its marker: another form, which nothing needs.
+    if shape == Shape::NullableStruct && nullable.is_some() {
+        return error("a struct can only be nullable in all versions that have it");
+    }
     let tag = tag.map(|tag| (tag, tagged.unwrap_or(versions)));
     Ok(FieldAttributes { name, ty: field.ty.clone(), shape, versions, nullable, tag, default, ignorable })
 }
@@ -373,6 +377,15 @@ mod tests {
         assert_eq!(field(quote::quote!(nullable = "3+")), "only an `Option` can be nullable");
         assert_eq!(field(quote::quote!(default = "null")), "only the default of an `Option` can be null");
         assert_eq!(field(quote::quote!(tagged = "3+")), "a tagged field needs its number, as in `tag = 0`");
+        assert_eq!(
+            error(syn::parse_quote!(
+                struct S {
+                    #[kafka(nullable = "1+")]
+                    a: Option<Inner>,
+                }
+            )),
+            "a struct can only be nullable in all versions that have it"
+        );
         assert!(field(quote::quote!(ignore)).starts_with("unknown attribute of a field"));
         assert_eq!(
             error(syn::parse_quote!(

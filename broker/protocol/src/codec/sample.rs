@@ -87,6 +87,12 @@ macro_rules! numbers {
 
 numbers!(i8, i16, i32, i64);
 
+impl Sample for f64 {
+    fn sample(s: &mut Sampler, _: Form) -> Self {
+        s.bits() as f64 / 3.0
+    }
+}
+
 impl Sample for bool {
     fn sample(s: &mut Sampler, _: Form) -> Self {
         s.flip()

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::sample::{Sample, Sampler};
 use super::*;
 use crate::messages::fetch::PartitionData;
 use crate::messages::join_group::JoinGroupRequestProtocol;
@@ -10,6 +11,25 @@ use crate::messages::{
     ProduceRequest,
 };
 use crate::testing::allocated_by;
+
+/// What no API of those served has: a message of no API, and fields that are tagged in some of their versions only.
+#[derive(Debug, Clone, PartialEq, crate::Message)]
+#[kafka(versions = "0-3", flexible = "1+")]
+struct Stored<'a> {
+    always: f64,
+    #[kafka(versions = "1+", tag = 0, tagged = "2+", default = "7")]
+    later_tagged: i32,
+    #[kafka(versions = "0-2", tag = 1, tagged = "2", default = "null")]
+    inner: Option<Inner<'a>>,
+    #[kafka(default = "\"none\".into()")]
+    named: Cow<'a, str>,
+}
+
+#[derive(Debug, Clone, PartialEq, crate::Message)]
+struct Inner<'a> {
+    #[kafka(versions = "2+", nullable = "2")]
+    names: Option<Vec<Cow<'a, str>>>,
+}
 
 const OLD: Form = Form { version: 0, flexible: false };
 const FLEXIBLE: Form = Form { version: 9, flexible: true };
@@ -209,4 +229,39 @@ fn decoding_stops_at_the_memory_limit_before_it_allocates() {
     let (result, peak) = allocated_by(|| JoinGroupRequest::read(&mut r, 9));
     assert_eq!(result.unwrap_err().reason, DecodeReason::MemoryLimit { limit: needed - 1 });
     assert_eq!(peak, 0);
+}
+
+#[test]
+fn a_field_may_become_tagged_in_a_later_version() {
+    let stored = Stored { always: 1.5, later_tagged: 8, inner: None, named: "x".into() };
+    let write = |version| {
+        let mut w = Writer::new();
+        stored.write(&mut w, version).unwrap();
+        w.buf[8..].to_vec()
+    };
+    assert_eq!(write(1), [0, 0, 0, 8, 0xff, 2, b'x', 0]);
+    assert_eq!(write(2), [2, b'x', 1, 0, 4, 0, 0, 0, 8]);
+    assert_eq!(write(3), write(2));
+    assert_eq!(encode_error(&stored, 0).field, Some("Stored.later_tagged"));
+}
+
+proptest! {
+    #[test]
+    fn a_message_of_no_api_reads_back_in_every_version(seed: u64) {
+        for version in 0..=3 {
+            let value = Stored::sample(&mut Sampler::new(seed), Stored::form(version));
+            let mut w = Writer::new();
+            value.write(&mut w, version).unwrap();
+            let read = Stored::from_bytes(&w.buf, version).unwrap();
+            prop_assert_eq!(&read, &value);
+            prop_assert_eq!(read.into_owned(), value);
+        }
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_attributes() {
+    let default = Stored { always: 0.0, later_tagged: 7, inner: None, named: "none".into() };
+    assert_eq!(Stored::default(), default);
+    assert_eq!(Inner::default().names, Some(vec![]));
 }
