@@ -21,8 +21,11 @@ pub fn encode(offsets: &Offsets) -> String {
     )
 }
 
-/// Reads a file's content.
+/// Reads a file's content. Apache Kafka leaves a file empty that it has not written to yet.
 pub fn decode(bytes: &[u8]) -> Result<Offsets, FormatError> {
+    if bytes.is_empty() {
+        return Ok(Offsets::new());
+    }
     let entries = checkpoint::decode(bytes, |line| {
         let mut words = line.split_whitespace();
         let topic = words.next()?;
@@ -66,7 +69,7 @@ mod tests {
     #[test]
     fn what_is_malformed_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("", "is empty"),
+            ("\n", "version"),
             ("1\n0\n", "version"),
             ("0\n", "no count"),
             ("0\n2\na 0 1\n", "1 of the 2"),
@@ -79,6 +82,7 @@ mod tests {
             let error = decode(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
+        assert_eq!(decode(b"").unwrap(), Offsets::new());
         assert!(decode(&[0xff, 0xfe]).is_err());
         assert!(decode(b"0\n99999999999999\n").is_err());
     }

@@ -87,7 +87,7 @@ impl<S: Storage> Recovery<'_, S> {
         let mut segments = self.open_segments(&names)?;
         let log_end_offset = self.check_segments(&mut segments)?;
         let (log_start_offset, log_end_offset) = self.bounds(&mut segments, log_end_offset)?;
-        let epochs = self.load_epochs(&mut segments, log_start_offset, log_end_offset)?;
+        let epochs = self.load_epochs(&segments, log_start_offset, log_end_offset)?;
         self.sort_snapshots(&segments, log_end_offset)?;
         let rebuilt = load_producers(
             self.home,
@@ -166,14 +166,15 @@ impl<S: Storage> Recovery<'_, S> {
 
     fn load_epochs(
         &mut self,
-        segments: &mut [Segment<S>],
+        segments: &[Segment<S>],
         log_start_offset: i64,
         log_end_offset: i64,
     ) -> Result<LeaderEpochs, Failure> {
         let path = self.home.dir.join(names::LEADER_EPOCH_CHECKPOINT);
         let bytes = self.home.storage.read_small(&path, checkpoint::MAX_BYTES);
         let bytes = bytes.doing("reading leader-epoch-checkpoint")?;
-        let stored = bytes.as_deref().map(LeaderEpochs::decode);
+        // Apache Kafka makes the file empty; so does a crash.
+        let stored = bytes.as_deref().filter(|bytes| !bytes.is_empty()).map(LeaderEpochs::decode);
         let mut changed = false;
         let mut epochs = match stored {
             Some(Ok(epochs)) => epochs,
@@ -183,7 +184,7 @@ impl<S: Storage> Recovery<'_, S> {
                     if stored.is_none() { Finding::MissingEpochs } else { Finding::UnreadableEpochs };
                 self.report.note(finding, names::LEADER_EPOCH_CHECKPOINT);
                 changed = true;
-                self.scan_epochs(LeaderEpochs::default(), segments, 0)?
+                self.scan_epochs(LeaderEpochs::default(), segments)?
             }
         };
         if epochs.truncate_from_end(log_end_offset.saturating_add(1)) {
@@ -193,9 +194,13 @@ impl<S: Storage> Recovery<'_, S> {
         // An epoch may begin at the very end, without a record; as in Apache Kafka it is forgotten, and in good order.
         epochs.truncate_from_end(log_end_offset);
         if !self.mode.clean {
-            // What was appended behind the recovery point may have begun epochs that were not yet durable.
+            // Behind the recovery point the batches alone tell the truth: epochs begun there may not be durable, and
+            // others may be that were taken back.
             let before = epochs.clone();
-            epochs = self.scan_epochs(epochs, segments, self.mode.recovery_point)?;
+            let first = self.checked_from(segments);
+            epochs
+                .truncate_from_end(segments.get(first).map_or(log_end_offset, |segment| segment.base_offset));
+            epochs = self.scan_epochs(epochs, &segments[first..])?;
             changed |= epochs != before;
         }
         changed |= epochs.truncate_from_start(log_start_offset);
@@ -206,15 +211,13 @@ impl<S: Storage> Recovery<'_, S> {
         Ok(epochs)
     }
 
-    /// Takes epochs from the batches of the segment that `from` is in and those behind it.
+    /// Takes epochs from the batches of these segments.
     fn scan_epochs(
         &self,
         mut epochs: LeaderEpochs,
-        segments: &mut [Segment<S>],
-        from: i64,
+        segments: &[Segment<S>],
     ) -> Result<LeaderEpochs, Failure> {
-        let first = segments.partition_point(|segment| segment.base_offset <= from).saturating_sub(1);
-        for segment in &segments[first..] {
+        for segment in segments {
             let file = segment.reader(self.home).doing("reading a segment")?;
             let mut scan = Scan::new(&*file, 0, segment.size, Check::Header);
             while let Ok(Some(found)) = scan.next().doing("reading a segment")? {

@@ -43,6 +43,8 @@ pub(crate) struct Segment<S: Storage> {
     /// When this object was made. Milliseconds since 1970.
     created_ms: i64,
     bytes_since_index_entry: u64,
+    /// Whether the indexes may have changed since they were last durable.
+    pub indexes_changed: bool,
 }
 
 impl<S: Storage> Segment<S> {
@@ -59,6 +61,7 @@ impl<S: Storage> Segment<S> {
             first_timestamp: None,
             created_ms: now_ms,
             bytes_since_index_entry: 0,
+            indexes_changed: false,
         }
     }
 
@@ -97,6 +100,7 @@ impl<S: Storage> Segment<S> {
     pub fn note(&mut self, home: &Home<S>, header: &BatchHeader, config: &LogConfig) -> io::Result<()> {
         let position = self.size;
         let (last_offset, timestamp) = (header.last_offset(), header.max_timestamp);
+        self.indexes_changed = true;
         if position == 0 {
             self.first_timestamp = Some(timestamp);
         }
@@ -244,6 +248,7 @@ impl<S: Storage> Segment<S> {
         let mut scan = Scan::new(&*file, from, size, Check::Header).with_floor(self.base_offset);
         self.size = from;
         self.bytes_since_index_entry = 0;
+        let entries = self.offsets.len() + self.times.len();
         let mut next_offset = self.base_offset;
         loop {
             match scan.next()? {
@@ -259,6 +264,7 @@ impl<S: Storage> Segment<S> {
             }
         }
         debug_assert!(self.max_timestamp.is_none_or(|known| known.timestamp >= max_timestamp.timestamp));
+        self.indexes_changed = self.offsets.len() + self.times.len() != entries;
         Ok(Ok(next_offset))
     }
 
@@ -280,6 +286,7 @@ impl<S: Storage> Segment<S> {
         self.times = TimeIndex::new(self.base_offset, 0);
         self.max_timestamp = Some(TimestampOffset { timestamp: -1, offset: self.base_offset });
         self.bytes_since_index_entry = 0;
+        self.indexes_changed = true;
         let file = self.reader(home)?;
         let mut scan = Scan::new(&*file, 0, size, check).with_floor(self.base_offset);
         let mut next_offset = self.base_offset;
@@ -332,7 +339,9 @@ impl<S: Storage> Segment<S> {
             self.first_timestamp = None;
         }
         self.max_timestamp = None;
-        Ok(self.read_tail(home, config)?.map(|_| end))
+        let read = self.read_tail(home, config)?;
+        self.indexes_changed = true;
+        Ok(read.map(|_| end))
     }
 
     /// Cuts the file off behind the sound batches.

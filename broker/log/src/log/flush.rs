@@ -79,7 +79,8 @@ impl<S: Storage> Log<S> {
             return Ok(None);
         }
         let mut paths = Vec::new();
-        let first = self.segment_of(self.recovery_point);
+        // A segment that ends at the recovery point was synced as long as it was written to; its indexes were not.
+        let first = self.segment_of(self.recovery_point - 1);
         let active = self.segments.len() - 1;
         for segment in &self.segments[first..active] {
             // Indexes behind the recovery point are rebuilt after a crash, those before it are believed.
@@ -139,10 +140,10 @@ impl<S: Storage> Log<S> {
     /// When the log is or becomes poisoned; the next open must then not be clean.
     pub fn close(&mut self, now_ms: i64) -> Result<(), Poisoned> {
         self.check_writable()?;
-        if self.snapshot_offset < self.log_end_offset && self.log_end_offset > 0 {
-            let end = self.log_end_offset;
+        let active = self.segments.len() - 1;
+        let (end, snapshot_due) = (self.log_end_offset, self.snapshot_offset < self.log_end_offset);
+        if snapshot_due && end > self.log_start_offset || self.segments[active].indexes_changed {
             self.write_snapshot(end)?;
-            let active = self.segments.len() - 1;
             let written = self.segments[active].write_indexes(&self.home, true);
             self.guard("writing the indexes", written)?;
             let base_offset = self.segments[active].base_offset;
@@ -153,6 +154,7 @@ impl<S: Storage> Log<S> {
             let upto = self.recovery_point;
             let closing = Flush { storage, paths, active: None, dir: None, upto, generation, changes };
             self.finish_flush(closing.run(), now_ms)?;
+            self.segments[active].indexes_changed = false;
         }
         self.flush(now_ms)
     }

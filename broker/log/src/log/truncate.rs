@@ -40,7 +40,13 @@ impl<S: Storage> Log<S> {
             Ok(end) => end,
             Err(error) => return self.guard_truncation(Err(error), keep, offset),
         };
-        self.log_end_offset = end.max(self.log_start_offset);
+        if end < self.log_start_offset {
+            // The batch was cut off whose last records alone were left: the log begins anew, as on disk it ends below.
+            let start = self.log_start_offset;
+            self.truncate_fully_and_start_at(start, now_ms)?;
+            return Ok(start);
+        }
+        self.log_end_offset = end;
         self.recovery_point = self.recovery_point.min(end);
         self.changes += 1;
         self.truncate_epochs(self.log_end_offset)?;

@@ -120,12 +120,13 @@ impl<S: Storage> Recovery<'_, S> {
     }
 
     /// The number of the first segment whose batches are checked one by one.
-    fn checked_from(&self, segments: &[Segment<S>]) -> usize {
+    pub(super) fn checked_from(&self, segments: &[Segment<S>]) -> usize {
         if self.mode.clean {
             return segments.len();
         }
         let point = self.mode.recovery_point;
-        segments.partition_point(|segment| segment.base_offset <= point).saturating_sub(1)
+        // One that ends exactly there may have been rolled since, with indexes that were never synced.
+        segments.partition_point(|segment| segment.base_offset < point).saturating_sub(1)
     }
 
     fn remove_empty(&mut self, segments: &mut Vec<Segment<S>>) -> Result<(), Failure> {
