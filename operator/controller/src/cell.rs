@@ -61,6 +61,8 @@ pub(crate) struct Cell<T, I, D> {
     committed: T,
     queue: VecDeque<I>,
     flight: Flight<T, I, D>,
+    /// The object is to be read once what is in flight has come back.
+    read_next: bool,
 }
 
 /// What an intent came to, on the object it was decided on.
@@ -92,7 +94,7 @@ pub(crate) struct Commit<T, I, D> {
 impl<T: CellObject, I, D> Cell<T, I, D> {
     pub(crate) fn new(key: ObjectKey) -> Self {
         let (committed, queue) = (T::default(), VecDeque::new());
-        Self { key, version: Version::ABSENT, committed, queue, flight: Flight::Idle }
+        Self { key, version: Version::ABSENT, committed, queue, flight: Flight::Idle, read_next: false }
     }
 
     pub(crate) fn committed(&self) -> &T {
@@ -124,11 +126,19 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
         self.queue.push_back(intent);
     }
 
-    /// Asks that the object be read again before anything more is decided on it.
+    /// Asks that the object be read again, by a question that is sent from now on, before anything more is decided on it.
     pub(crate) fn reread(&mut self) {
-        if matches!(self.flight, Flight::Idle) {
-            self.flight = Flight::Reading { request: None };
+        match self.flight {
+            Flight::Idle => self.flight = Flight::Reading { request: None },
+            Flight::Reading { request: None } => {}
+            // What is in flight may have been answered before now.
+            Flight::Writing { .. } | Flight::Reading { request: Some(_) } => self.read_next = true,
         }
+    }
+
+    /// What the cell does after something in flight came back.
+    fn rest(&mut self) -> Flight<T, I, D> {
+        if std::mem::take(&mut self.read_next) { Flight::Reading { request: None } } else { Flight::Idle }
     }
 
     /// Whether the object is neither being written nor read.
@@ -192,6 +202,7 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
     pub(crate) fn done(&mut self, id: StoreRequestId, version: Version) -> Option<Commit<T, I, D>> {
         match std::mem::replace(&mut self.flight, Flight::Idle) {
             Flight::Writing { request, proposed, decided } if request == id => {
+                self.flight = self.rest();
                 self.version = version;
                 let before = std::mem::replace(&mut self.committed, proposed);
                 Some(Commit { before, decided })
@@ -208,10 +219,14 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
     pub(crate) fn failed(&mut self, id: StoreRequestId) -> bool {
         match std::mem::replace(&mut self.flight, Flight::Reading { request: None }) {
             Flight::Writing { request, decided, .. } if request == id => {
+                self.read_next = false;
                 decided.into_iter().rev().for_each(|(intent, _)| self.queue.push_front(intent));
                 false
             }
-            Flight::Reading { request: Some(request) } if request == id => true,
+            Flight::Reading { request: Some(request) } if request == id => {
+                self.read_next = false;
+                true
+            }
             other => {
                 self.flight = other;
                 true
@@ -223,7 +238,7 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
     pub(crate) fn loaded(&mut self, id: StoreRequestId, version: Version, content: T) -> Option<T> {
         match &self.flight {
             Flight::Reading { request: Some(request) } if *request == id => {
-                self.flight = Flight::Idle;
+                self.flight = self.rest();
                 Some(self.fill(version, content))
             }
             _ => None,

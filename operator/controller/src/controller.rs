@@ -13,7 +13,11 @@
 //! | there | all there | publish, answer |
 //! | being deleted | some there | unpublish, remove them |
 //! | being deleted | none | remove the entry |
-//! | none | some there | remove them, once the entry was looked for after the records were seen |
+//! | none | some there | remove them |
+//!
+//! As objects are read one by one, what a slice that somebody else wrote lacks or has too much says nothing yet: the
+//! topic's entry is read again first. An entry is written before its records are made, and marked before they are removed,
+//! so an entry that was read after the records tells what is to become of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,6 +101,9 @@ pub struct Controller {
     pub(crate) dirty: BTreeSet<Uuid>,
     /// Records whose topic is not known, by the topic slice to look into and the partition slice they are in.
     pub(crate) suspects: BTreeSet<(u32, u32, Uuid)>,
+    /// Topics whose records are missing in a slice that another controller wrote. They may have been deleted: nothing is
+    /// added for them before their entry was read again.
+    pub(crate) doubted: BTreeSet<Uuid>,
     /// Cells whose turn has come.
     pub(crate) ready: BTreeSet<ObjectKey>,
     pub(crate) next_store_request: u64,
@@ -124,6 +131,7 @@ impl Controller {
             published: Published::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             ready: BTreeSet::new(),
             next_store_request: 0,
             outputs: Vec::new(),
@@ -153,6 +161,10 @@ impl Controller {
                     self.sessions.entry(session).or_default();
                     let registration = Box::new(registration);
                     self.enqueue_cluster(ClusterIntent::Register { session, registration });
+                    // In the same write, so that the first topic need not wait for one of its own.
+                    if self.creations.is_empty() {
+                        self.reserve_creations();
+                    }
                 }
             }
             Input::Heartbeat { session, incarnation } => {
@@ -220,6 +232,12 @@ impl Controller {
         let slice = topic_slice(name);
         self.topics[slice as usize].enqueue(intent);
         self.ready.insert(ObjectKey::Topics(slice));
+    }
+
+    pub(crate) fn reserve_creations(&mut self) {
+        if !self.cluster.has(|intent| matches!(intent, ClusterIntent::ReserveCreations)) {
+            self.enqueue_cluster(ClusterIntent::ReserveCreations);
+        }
     }
 
     /// Unless the same waits already. What is in flight does not count: it was decided on what was known then.

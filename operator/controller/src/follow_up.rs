@@ -4,7 +4,7 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::controller::{Controller, Surroundings};
 use crate::message::{ApiError, Event, Message, Output, Response, SessionId};
-use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicSlice};
+use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicEntry, TopicSlice};
 use crate::partitions::{self, PartitionIntent};
 use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
 use crate::slicing::topic_slice;
@@ -198,7 +198,8 @@ impl Controller {
         let (name, entry) = (name.to_owned(), entry.clone());
         let slice_of = |slice: u32| self.partitions.get(&slice).map(|cell| cell.committed());
         let visible = partitions::visible_count(&entry, slice_of);
-        if visible < entry.partition_count && !self.cluster.committed().brokers.is_empty() {
+        let may_add = !self.doubted.contains(&topic_id) && !self.cluster.committed().brokers.is_empty();
+        if visible < entry.partition_count && may_add {
             let missing = entry.pieces.iter().filter(|piece| {
                 let topic = slice_of(piece.slice).and_then(|slice| slice.topic(topic_id));
                 topic.is_none_or(|topic| piece.partitions().any(|p| topic.partition(p).is_none()))
@@ -250,6 +251,35 @@ impl Controller {
             }
         }
         holding.into_iter().for_each(|s| self.enqueue_partitions(s, PartitionIntent::Remove { topic_id }));
+    }
+
+    /// Notes topics that should have records in the slice, which was read again, and have not.
+    pub(crate) fn doubt_missing(&mut self, slice: u32) {
+        let Some(cell) = self.partitions.get(&slice) else { return };
+        let lacks = |entry: &TopicEntry| {
+            let topic = cell.committed().topic(entry.topic_id);
+            let mut here = entry.pieces.iter().filter(|piece| piece.slice == slice);
+            here.any(|piece| topic.is_none_or(|t| piece.partitions().any(|p| t.partition(p).is_none())))
+        };
+        let entries = self.topics.iter().flat_map(|cell| &cell.committed().topics);
+        let missing = entries.filter(|(_, entry)| entry.deleting_since_ms.is_none() && lacks(entry));
+        let doubted: Vec<(u32, Uuid)> =
+            missing.map(|(name, entry)| (topic_slice(name), entry.topic_id)).collect();
+        for (topic_slice, topic_id) in doubted {
+            self.doubted.insert(topic_id);
+            self.topics[topic_slice as usize].reread();
+            self.ready.insert(ObjectKey::Topics(topic_slice));
+        }
+    }
+
+    /// The topic slice was read again: what it says of the doubted topics is so.
+    pub(crate) fn believe_doubted(&mut self, slice: u32) {
+        let of_slice = |id: &Uuid| self.names.get(id).is_none_or(|name| topic_slice(name) == slice);
+        let believed: Vec<Uuid> = self.doubted.iter().copied().filter(of_slice).collect();
+        for topic_id in believed {
+            self.doubted.remove(&topic_id);
+            self.dirty.insert(topic_id);
+        }
     }
 
     /// Notes records in the slice whose topic is not known. Another controller may have made it: its entry was written

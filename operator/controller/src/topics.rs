@@ -68,6 +68,10 @@ pub(crate) struct Creations {
 }
 
 impl Creations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next >= self.end
+    }
+
     /// A number above `above`; `None` when a new block has to be reserved first. A block that another controller has
     /// overtaken is of no use any more.
     fn take(&mut self, above: u64) -> Option<u64> {

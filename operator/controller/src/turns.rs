@@ -8,7 +8,6 @@ use crate::message::Event;
 use crate::model::{ObjectKey, PartitionSlice, TOPIC_SLICES, TopicSlice};
 use crate::partitions::{self, PartitionIntent};
 use crate::registration;
-use crate::registration::ClusterIntent;
 use crate::store::{ObjectKind, StoreAnswer, StoreOutcome, Stored, Version};
 use crate::topics::{self, Facts, TopicIntent};
 
@@ -55,8 +54,8 @@ impl Controller {
             verdict
         });
         self.load = Some(facts.load);
-        if short_of_creations && !self.cluster.has(|i| matches!(i, ClusterIntent::ReserveCreations)) {
-            self.enqueue_cluster(ClusterIntent::ReserveCreations);
+        if short_of_creations {
+            self.reserve_creations();
         }
         match turn {
             Turn::Nothing => {}
@@ -89,7 +88,7 @@ impl Controller {
     /// Only for a topic that is there and stays.
     fn add_records(&self, slice: &mut PartitionSlice, number: u32, topic_id: Uuid) -> bool {
         let Some((name, entry)) = self.entry(topic_id) else { return false };
-        let stays = entry.deleting_since_ms.is_none();
+        let stays = entry.deleting_since_ms.is_none() && !self.doubted.contains(&topic_id);
         stays && partitions::add(slice, number, name, entry, self.cluster.committed(), &self.policy)
     }
 
@@ -188,7 +187,10 @@ impl Controller {
                 let before = self.topics[slice as usize].loaded(id, version, content);
                 let Some(before) = before else { return };
                 self.on_topics_committed(slice, &before);
-                self.judge_suspects(slice);
+                if self.topics[slice as usize].is_idle() {
+                    self.judge_suspects(slice);
+                    self.believe_doubted(slice);
+                }
             }
             ObjectKey::Partitions(slice) => {
                 let content = object.and_then(CellObject::unwrap).unwrap_or_default();
@@ -196,6 +198,7 @@ impl Controller {
                 let Some(before) = before else { return };
                 self.on_partitions_committed(slice, &before);
                 self.suspect_strangers(slice);
+                self.doubt_missing(slice);
                 self.enqueue_mend(slice);
             }
         }

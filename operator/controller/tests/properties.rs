@@ -1,0 +1,513 @@
+//! Random histories: two controllers over one store that loses and delays answers, restarts at any point, brokers that
+//! come and go, topics made, grown and deleted. The store's content and all that brokers are told is checked at each
+//! step; at the end a fresh controller finishes what was left half done.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use taffrail_controller::message::{
+    Input, Message, MorePartitions, NewTopic, Output, Registration, Request, Response, SessionId, TopicRef,
+};
+use taffrail_controller::model::{
+    ClusterState, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
+};
+use taffrail_controller::slicing::topic_slice;
+use taffrail_controller::store::{MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest};
+use taffrail_controller::{Controller, Policy, Surroundings, mend};
+use taffrail_protocol::Uuid;
+
+/// Two pairs of these collide.
+const NAMES: [&str; 6] = ["a", "b.c", "b_c", "d", "e.f", "e_f"];
+const BROKERS: i32 = 3;
+
+#[derive(Debug, Clone)]
+enum Fate {
+    Answered,
+    AnswerLost,
+    NeverArrived,
+    /// The asker hears nothing, and the request arrives later.
+    Late,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Deliver { at: usize, which: usize, fate: Fate },
+    DeliverAll { at: usize },
+    ArriveLate { which: usize },
+    Create { at: usize, name: usize, partitions: i32, factor: i16 },
+    Grow { at: usize, name: usize, by: i32 },
+    Delete { at: usize, name: usize, by_id: bool },
+    ProducerIds { at: usize },
+    Register { at: usize, broker: i32, kept: bool, same_process: bool },
+    EndSession { at: usize, broker: i32 },
+    Shutdown { at: usize, broker: i32 },
+    Tick { at: usize, ms: u64 },
+    Restart { at: usize },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let fate = prop_oneof![
+        8 => Just(Fate::Answered), 1 => Just(Fate::AnswerLost), 1 => Just(Fate::NeverArrived), 1 => Just(Fate::Late)
+    ];
+    // The second controller is the rarer one, so that the first gets somewhere.
+    let at = || prop_oneof![4 => Just(0_usize), 1 => Just(1_usize)];
+    let name = || 0..NAMES.len();
+    let partitions = prop_oneof![6 => 1_i32..4, 1 => 498_i32..1_100];
+    let broker = || 1..=BROKERS;
+    prop_oneof![
+        16 => (at(), 0_usize..8, fate).prop_map(|(at, which, fate)| Op::Deliver { at, which, fate }),
+        8 => at().prop_map(|at| Op::DeliverAll { at }),
+        2 => (0_usize..8).prop_map(|which| Op::ArriveLate { which }),
+        6 => (at(), name(), partitions, 1_i16..4)
+            .prop_map(|(at, name, partitions, factor)| Op::Create { at, name, partitions, factor }),
+        2 => (at(), name(), 1_i32..4).prop_map(|(at, name, by)| Op::Grow { at, name, by }),
+        3 => (at(), name(), any::<bool>()).prop_map(|(at, name, by_id)| Op::Delete { at, name, by_id }),
+        1 => at().prop_map(|at| Op::ProducerIds { at }),
+        4 => (at(), broker(), any::<bool>(), any::<bool>())
+            .prop_map(|(at, broker, kept, same_process)| Op::Register { at, broker, kept, same_process }),
+        1 => (at(), broker()).prop_map(|(at, broker)| Op::EndSession { at, broker }),
+        1 => (at(), broker()).prop_map(|(at, broker)| Op::Shutdown { at, broker }),
+        2 => (at(), 1_u64..6_000).prop_map(|(at, ms)| Op::Tick { at, ms }),
+        1 => at().prop_map(|at| Op::Restart { at }),
+    ]
+}
+
+/// All that was ever committed, and the checks on each commit.
+#[derive(Default)]
+struct History {
+    /// Every record ever stored, by topic, partition and partition_epoch.
+    records: BTreeMap<(Uuid, i32, i32), Vec<PartitionState>>,
+    topics: BTreeMap<Uuid, (String, u64)>,
+    creations: BTreeSet<u64>,
+    last_creation_of: BTreeMap<String, u64>,
+    producer_ids: BTreeSet<i64>,
+}
+
+impl History {
+    fn committed(&mut self, before: Option<Object>, after: &Object) {
+        match (before, after) {
+            (Some(Object::Cluster(before)), Object::Cluster(after)) => cluster_follows(&before, after),
+            (_, Object::Cluster(_)) => {}
+            (_, Object::Topics(after)) => {
+                for (name, entry) in &after.topics {
+                    self.entry(name, entry);
+                    let folded = |name: &str| name.replace('.', "_");
+                    let collides = |other: &&String| *other != name && folded(other) == folded(name);
+                    assert_eq!(after.topics.keys().find(collides), None);
+                }
+            }
+            (before, Object::Partitions(after)) => {
+                let before = match before {
+                    Some(Object::Partitions(before)) => before,
+                    _ => Default::default(),
+                };
+                for topic in &after.topics {
+                    for record in &topic.partitions {
+                        record.is_sound().unwrap();
+                        let was = before.topic(topic.topic_id).and_then(|t| t.partition(record.partition));
+                        if let Some(was) = was.filter(|was| *was != record) {
+                            record.follows(was).unwrap();
+                        }
+                        let key = (topic.topic_id, record.partition, record.partition_epoch);
+                        let known = self.records.entry(key).or_default();
+                        if !known.contains(record) {
+                            known.push(record.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, name: &str, entry: &TopicEntry) {
+        let TopicEntry { topic_id, creation, .. } = *entry;
+        if let Some(known) = self.topics.get(&topic_id) {
+            assert_eq!(*known, (name.to_owned(), creation), "an id stands for one topic for ever");
+            return;
+        }
+        assert!(self.creations.insert(creation), "a creation is given once");
+        let last = self.last_creation_of.insert(name.to_owned(), creation).unwrap_or(0);
+        assert!(last < creation, "rule 2: creation grows");
+        self.topics.insert(topic_id, (name.to_owned(), creation));
+        assert_eq!(entry.pieces.iter().map(|piece| piece.count).sum::<i32>(), entry.partition_count);
+        assert!(entry.pieces.iter().all(|piece| piece.count <= PARTITIONS_PER_SLICE));
+    }
+}
+
+fn cluster_follows(before: &ClusterState, after: &ClusterState) {
+    assert_eq!(before.cluster_id, after.cluster_id);
+    assert!(before.next_incarnation <= after.next_incarnation);
+    assert!(before.next_creation <= after.next_creation);
+    assert!(before.next_producer_id <= after.next_producer_id);
+    for broker in &before.brokers {
+        let now = after.broker(broker.broker_id).unwrap();
+        assert!(broker.incarnation <= now.incarnation, "rule 16");
+        assert!(now.incarnation < after.next_incarnation);
+    }
+}
+
+/// One controller, and what is on its way from it to the store.
+struct Node {
+    controller: Controller,
+    asked: Vec<StoreRequest>,
+    sessions: BTreeMap<i32, SessionId>,
+    /// The partition_epoch last told in each session.
+    told: BTreeMap<(SessionId, Uuid, i32), i32>,
+    topics: BTreeMap<String, (Uuid, i32)>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self {
+            controller: Controller::new(Policy::default()),
+            asked: Vec::new(),
+            sessions: BTreeMap::new(),
+            told: BTreeMap::new(),
+            topics: BTreeMap::new(),
+        }
+    }
+}
+
+struct World {
+    store: MemoryStore,
+    late: Vec<StoreRequest>,
+    nodes: [Node; 2],
+    history: History,
+    /// Per broker: its process, and the incarnation its disks were last served under.
+    processes: BTreeMap<i32, (u8, Option<u64>)>,
+    now_ms: u64,
+    drawn: u64,
+    next_session: u64,
+    next_request: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            store: MemoryStore::default(),
+            late: Vec::new(),
+            nodes: [Node::new(), Node::new()],
+            history: History::default(),
+            processes: BTreeMap::new(),
+            now_ms: 1_000_000,
+            drawn: 0,
+            next_session: 0,
+            next_request: 0,
+        };
+        for at in 0..2 {
+            world.input(at, Input::Start);
+            world.settle(at);
+        }
+        world
+    }
+
+    fn input(&mut self, at: usize, input: Input) {
+        let drawn = &mut self.drawn;
+        let mut random = || {
+            *drawn += 1;
+            u128::from(*drawn).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_be_bytes()
+        };
+        let mut surroundings = Surroundings { now_ms: self.now_ms, random: &mut random };
+        for output in self.nodes[at].controller.step(input, &mut surroundings) {
+            match output {
+                Output::Store(request) => self.nodes[at].asked.push(request),
+                Output::Send { session, message } => self.hear(at, session, message),
+                Output::Close { session } => self.nodes[at].sessions.retain(|_, open| *open != session),
+                Output::Event(event) => assert!(!event.to_string().is_empty()),
+            }
+        }
+    }
+
+    /// What a broker is told must have been stored before.
+    fn hear(&mut self, at: usize, session: SessionId, message: Message) {
+        let node = &mut self.nodes[at];
+        match message {
+            Message::Update(update) => {
+                for topic in &update.topics {
+                    let stored = &self.history.topics[&topic.topic_id];
+                    assert_eq!(*stored, (topic.name.to_string(), topic.creation), "published after done");
+                    node.topics.insert(topic.name.to_string(), (topic.topic_id, topic.partition_count));
+                    let there = (0..topic.partition_count)
+                        .all(|partition| self.history.records.contains_key(&(topic.topic_id, partition, 0)));
+                    assert!(there, "a topic is published when all of its records are stored");
+                }
+                for gone in &update.removed_topics {
+                    node.topics.retain(|_, (id, _)| id != gone);
+                    node.told.retain(|(_, id, _), _| id != gone);
+                }
+                for partition in &update.partitions {
+                    let (id, state) = (partition.topic_id, &partition.state);
+                    let stored = &self.history.records[&(id, state.partition, state.partition_epoch)];
+                    assert!(stored.contains(state), "published after done");
+                    assert_eq!(stored.len(), 1, "what is published is the only record of its epoch");
+                    let told = node.told.insert((session, id, state.partition), state.partition_epoch);
+                    assert!(told.is_none_or(|told| told < state.partition_epoch), "epochs told only grow");
+                }
+            }
+            Message::Registered { incarnation, .. } => {
+                let broker = node.sessions.iter().find(|(_, open)| **open == session).map(|(id, _)| *id);
+                if let Some(process) = broker.and_then(|id| self.processes.get_mut(&id)) {
+                    process.1 = process.1.max(Some(incarnation));
+                }
+            }
+            Message::Response { response: Response::Topics(results), .. } => {
+                for outcome in results.into_iter().flatten().filter(|outcome| outcome.partition_count > 0) {
+                    assert!(self.history.topics.contains_key(&outcome.topic_id), "answered after done");
+                }
+            }
+            Message::Response { response: Response::ProducerIds { first, count }, .. } => {
+                for id in (first..first + i64::from(count)).step_by(100) {
+                    assert!(self.history.producer_ids.insert(id), "a producer id is handed out once");
+                }
+            }
+            Message::Response { .. } | Message::Refused { .. } | Message::ShutdownGranted => {}
+        }
+    }
+
+    /// The request reaches the store.
+    fn arrive(&mut self, request: StoreRequest) -> StoreOutcome {
+        let put = match &request.action {
+            StoreAction::Put { key, object, .. } => Some((self.store.get(*key), object.clone())),
+            _ => None,
+        };
+        let outcome = self.store.execute(vec![request]).remove(0).outcome;
+        if let (StoreOutcome::Done(_), Some((before, after))) = (&outcome, put) {
+            self.history.committed(before.map(|stored| stored.object), &after);
+        }
+        outcome
+    }
+
+    fn deliver(&mut self, at: usize, which: usize, fate: &Fate) {
+        if self.nodes[at].asked.is_empty() {
+            return;
+        }
+        let which = which % self.nodes[at].asked.len();
+        let request = self.nodes[at].asked.remove(which);
+        let id = request.id;
+        let outcome = match fate {
+            Fate::Answered => self.arrive(request),
+            Fate::AnswerLost => {
+                self.arrive(request);
+                StoreOutcome::Unknown
+            }
+            Fate::NeverArrived => StoreOutcome::Unknown,
+            Fate::Late => {
+                self.late.push(request);
+                StoreOutcome::Unknown
+            }
+        };
+        self.input(at, Input::Store(StoreAnswer { id, outcome }));
+    }
+
+    fn settle(&mut self, at: usize) {
+        for _ in 0..10_000 {
+            if self.nodes[at].asked.is_empty() {
+                return;
+            }
+            self.deliver(at, 0, &Fate::Answered);
+        }
+        panic!("the controller does not come to rest");
+    }
+
+    fn request(&mut self, at: usize, request: Request) {
+        let Some(session) = self.nodes[at].sessions.values().next().copied() else { return };
+        self.next_request += 1;
+        self.input(at, Input::Request { session, request_id: self.next_request, request });
+    }
+
+    fn register(&mut self, at: usize, broker: i32, kept: bool, same_process: bool) {
+        let process = self.processes.entry(broker).or_default();
+        if !same_process {
+            process.0 = process.0.wrapping_add(1);
+        }
+        let registration = Registration {
+            cluster_id: None,
+            broker_id: broker,
+            process_id: Uuid([process.0; 16]),
+            kept_everything: kept && process.1.is_some(),
+            last_incarnation: process.1,
+            endpoints: Vec::new(),
+            rack: None,
+            log_dirs: Vec::new(),
+        };
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        self.nodes[at].sessions.insert(broker, session);
+        self.input(at, Input::Register { session, registration });
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Deliver { at, which, ref fate } => self.deliver(at, which, fate),
+            Op::DeliverAll { at } => self.settle(at),
+            Op::ArriveLate { which } => {
+                if !self.late.is_empty() {
+                    let request = self.late.remove(which % self.late.len());
+                    self.arrive(request);
+                }
+            }
+            Op::Create { at, name, partitions, factor } => {
+                let topic = NewTopic {
+                    name: NAMES[name].into(),
+                    partitions: Some(partitions),
+                    replication_factor: Some(factor),
+                    ..NewTopic::default()
+                };
+                self.request(at, Request::CreateTopics { topics: vec![topic], validate_only: false });
+            }
+            Op::Grow { at, name, by } => {
+                let known = self.nodes[at].topics.get(NAMES[name]).copied();
+                let total_count = known.map_or(0, |(_, count)| count) + by;
+                let topics =
+                    vec![MorePartitions { name: NAMES[name].into(), total_count, assignments: vec![] }];
+                self.request(at, Request::CreatePartitions { topics, validate_only: false });
+            }
+            Op::Delete { at, name, by_id } => {
+                let topic = match self.nodes[at].topics.get(NAMES[name]).copied() {
+                    Some((id, _)) if by_id => TopicRef::Id(id),
+                    _ => TopicRef::Name(NAMES[name].into()),
+                };
+                self.request(at, Request::DeleteTopics { topics: vec![topic] });
+            }
+            Op::ProducerIds { at } => self.request(at, Request::AllocateProducerIds),
+            Op::Register { at, broker, kept, same_process } => self.register(at, broker, kept, same_process),
+            Op::EndSession { at, broker } => {
+                if let Some(session) = self.nodes[at].sessions.remove(&broker) {
+                    self.input(at, Input::SessionEnded { session });
+                }
+            }
+            Op::Shutdown { at, broker } => {
+                let incarnation = self.processes.get(&broker).and_then(|process| process.1).unwrap_or(0);
+                if let Some(session) = self.nodes[at].sessions.get(&broker).copied() {
+                    self.input(at, Input::ControlledShutdown { session, incarnation });
+                }
+            }
+            Op::Tick { at, ms } => {
+                self.now_ms += ms;
+                self.input(at, Input::Tick);
+            }
+            Op::Restart { at } => {
+                let asked = std::mem::replace(&mut self.nodes[at], Node::new()).asked;
+                self.late.extend(asked);
+                self.input(at, Input::Start);
+            }
+        }
+    }
+
+    /// A fresh controller over a store without faults, and every broker back: nothing may be left half done.
+    fn finish(&mut self) {
+        self.late.clear();
+        self.nodes = [Node::new(), Node::new()];
+        self.input(0, Input::Start);
+        self.settle(0);
+        for broker in 1..=BROKERS {
+            self.register(0, broker, true, false);
+            self.settle(0);
+        }
+        let Some(Object::Cluster(cluster)) = self.store.get(ObjectKey::Cluster).map(|s| s.object) else {
+            panic!("brokers are registered");
+        };
+        let mut expected = BTreeSet::new();
+        for (name, entry) in self.entries() {
+            assert_eq!(entry.deleting_since_ms, None, "{name}: deletion is finished");
+            for piece in &entry.pieces {
+                expected.extend(piece.partitions().map(|partition| (piece.slice, entry.topic_id, partition)));
+            }
+            assert_eq!(self.nodes[0].topics.get(&name), Some(&(entry.topic_id, entry.partition_count)));
+        }
+        let mut found = BTreeSet::new();
+        for key in self.store.keys().collect::<Vec<_>>() {
+            let (ObjectKey::Partitions(slice), Some(stored)) = (key, self.store.get(key)) else { continue };
+            let Object::Partitions(object) = stored.object else { panic!("{key} holds another kind") };
+            for topic in &object.topics {
+                found.extend(topic.partitions.iter().map(|record| (slice, topic.topic_id, record.partition)));
+                let sound = topic.partitions.iter().all(|record| mend(record, &cluster).is_none());
+                assert!(sound, "all records are mended");
+            }
+        }
+        assert_eq!(found, expected, "each topic has all of its records, and there are no others");
+    }
+
+    fn entries(&self) -> Vec<(String, TopicEntry)> {
+        let mut all = Vec::new();
+        for name in NAMES {
+            if let Some(stored) = self.store.get(ObjectKey::Topics(topic_slice(name)))
+                && let Object::Topics(slice) = stored.object
+            {
+                all.extend(slice.topics.get(name).map(|entry| (name.to_owned(), entry.clone())));
+            }
+        }
+        all
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_history_keeps_the_rules_and_a_fresh_controller_finishes_it(ops in prop::collection::vec(op(), 1..150)) {
+        let mut world = World::new();
+        for broker in 1..=BROKERS {
+            world.register(0, broker, false, true);
+        }
+        world.settle(0);
+        ops.iter().for_each(|op| world.apply(op));
+        world.finish();
+    }
+}
+
+#[test]
+fn a_create_whose_answer_was_lost_is_found_to_be_done() {
+    let mut world = World::new();
+    world.register(0, 1, false, true);
+    world.settle(0);
+    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1 });
+    // The topic's swap.
+    world.deliver(0, 0, &Fate::AnswerLost);
+    world.settle(0);
+    assert_eq!(world.nodes[0].topics["a"].1, 2);
+    assert_eq!(world.history.topics.len(), 1, "it was not made twice");
+    world.finish();
+}
+
+#[test]
+fn a_controller_that_did_not_see_a_deletion_does_not_bring_the_records_back() {
+    let mut world = World::new();
+    world.register(0, 1, false, true);
+    world.settle(0);
+    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1 });
+    world.settle(0);
+    // The second controller reads the topic, then the first deletes it.
+    world.apply(&Op::Restart { at: 1 });
+    world.settle(1);
+    world.register(1, 2, false, true);
+    world.settle(1);
+    assert!(world.nodes[1].topics.contains_key("a"));
+    world.apply(&Op::Delete { at: 0, name: 0, by_id: false });
+    world.settle(0);
+    // The second one writes into the same partition slice, fails, and reads it without the records.
+    world.apply(&Op::Create { at: 1, name: 3, partitions: 1, factor: 1 });
+    world.settle(1);
+    assert_eq!(world.nodes[1].topics.keys().collect::<Vec<_>>(), ["d"]);
+    let Some(Object::Partitions(slice)) = world.store.get(ObjectKey::Partitions(0)).map(|s| s.object) else {
+        panic!("the slice is there");
+    };
+    assert_eq!(slice.topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["d"]);
+    world.finish();
+}
+
+#[test]
+fn of_two_controllers_that_make_one_topic_at_once_one_makes_it() {
+    let mut world = World::new();
+    world.register(0, 1, false, true);
+    world.settle(0);
+    world.register(1, 1, false, true);
+    world.settle(1);
+    for at in 0..2 {
+        world.apply(&Op::Create { at, name: 0, partitions: 2, factor: 1 });
+    }
+    world.settle(1);
+    world.settle(0);
+    assert_eq!(world.history.topics.len(), 1);
+    world.finish();
+}
