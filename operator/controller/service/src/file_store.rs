@@ -15,8 +15,9 @@
 //! |---|---|
 //! | fewer bytes than a frame's head, or than its length says | torn by a crash, never answered: cut off |
 //! | a length of zero | the same: a file system may leave zeros where data was not flushed |
-//! | a wrong CRC in the last frame | the same |
-//! | a wrong CRC, and more behind that frame | damage to what was flushed: refused, nothing is changed |
+//! | a wrong CRC in a frame that ends with the file | the same |
+//! | a wrong CRC in a frame that ends before | damage to what was flushed: refused, nothing is changed |
+//! | one of the first two, and a whole frame anywhere behind it | the same: it was the length that was damaged |
 //! | a right CRC around what cannot be read | the same |
 //!
 //! When the journal is mostly made of puts that later ones replaced, it is written anew beside itself and renamed.
@@ -417,6 +418,11 @@ fn replay(bytes: &[u8], path: &Path) -> Result<(BTreeMap<ObjectKey, Content>, us
         return Ok((objects, 0));
     }
     let mut position = HEADER_LENGTH;
+    let damaged = |position: usize, problem: String| OpenStoreError::Damaged {
+        path: path.to_owned(),
+        position: position as u64,
+        problem,
+    };
     while let Some((length, crc)) = frame_head(&bytes[position..]) {
         let start = position + FRAME_HEAD_LENGTH;
         let Some(payload) = bytes.get(start..).and_then(|rest| rest.get(..length)).filter(|p| !p.is_empty())
@@ -424,19 +430,17 @@ fn replay(bytes: &[u8], path: &Path) -> Result<(BTreeMap<ObjectKey, Content>, us
             break;
         };
         let end = start + length;
-        let damaged = |problem: String| OpenStoreError::Damaged {
-            path: path.to_owned(),
-            position: position as u64,
-            problem,
-        };
         if crc32c::crc32c(payload) != crc {
             if end == bytes.len() {
                 break;
             }
-            return Err(damaged("the checksum does not match".to_owned()));
+            return Err(damaged(position, "the checksum does not match".to_owned()));
         }
-        replay_frame(payload, &mut objects).map_err(damaged)?;
+        replay_frame(payload, &mut objects).map_err(|problem| damaged(position, problem))?;
         position = end;
+    }
+    if position < bytes.len() && (position + 1..bytes.len()).any(|at| is_whole_frame(&bytes[at..])) {
+        return Err(damaged(position, "a length is wrong, as whole records follow".to_owned()));
     }
     for (key, content) in &objects {
         Object::decode(*key, &content.json)
@@ -470,6 +474,13 @@ fn frame_head(bytes: &[u8]) -> Option<(usize, u32)> {
     Some((be_u32(bytes)? as usize, be_u32(bytes.get(4..)?)?))
 }
 
+/// Whether a frame begins here and is all there.
+fn is_whole_frame(bytes: &[u8]) -> bool {
+    let Some((length, crc)) = frame_head(bytes) else { return false };
+    let payload = bytes.get(FRAME_HEAD_LENGTH..).and_then(|rest| rest.get(..length));
+    payload.is_some_and(|payload| !payload.is_empty() && crc32c::crc32c(payload) == crc)
+}
+
 fn be_u32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
 }
@@ -489,4 +500,216 @@ fn replay_frame(mut payload: &[u8], objects: &mut BTreeMap<ObjectKey, Content>) 
         objects.insert(key, Content { version: Version(version), json: json.to_vec() });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use taffrail_controller::conformance::check_store;
+    use taffrail_controller::model::{ClusterState, PartitionSlice};
+    use taffrail_controller::store::{ObjectKind, StoreRequestId};
+
+    fn put(key: ObjectKey, expected: u64, next_incarnation: u64) -> StoreRequest {
+        let object = match key {
+            ObjectKey::Cluster => {
+                Object::Cluster(ClusterState { next_incarnation, ..ClusterState::default() })
+            }
+            _ => Object::Partitions(PartitionSlice::default()),
+        };
+        let action = StoreAction::Put { key, expected: Version(expected), object };
+        StoreRequest { id: StoreRequestId(1), action }
+    }
+
+    fn outcome(store: &mut FileStore, request: StoreRequest) -> StoreOutcome {
+        store.execute(vec![request]).remove(0).outcome
+    }
+
+    /// The version of each object.
+    fn versions(store: &mut FileStore) -> BTreeMap<ObjectKey, u64> {
+        let mut all = BTreeMap::new();
+        for kind in [ObjectKind::Cluster, ObjectKind::Topics, ObjectKind::Partitions] {
+            let list = StoreRequest { id: StoreRequestId(1), action: StoreAction::List(kind) };
+            let StoreOutcome::Listed(listed) = outcome(store, list) else { panic!("a list") };
+            all.extend(listed.into_iter().map(|stored| (stored.key, stored.version.0)));
+        }
+        all
+    }
+
+    /// A journal of several batches, with its length and content after each.
+    fn journal(directory: &Path, batches: &[Vec<u32>]) -> Vec<(u64, BTreeMap<ObjectKey, u64>)> {
+        let mut store = FileStore::open(directory).unwrap();
+        let mut states = vec![(store.length, versions(&mut store))];
+        for batch in batches {
+            let mut staged = versions(&mut store);
+            let puts = batch.iter().map(|slice| {
+                let key = if *slice == 0 { ObjectKey::Cluster } else { ObjectKey::Partitions(*slice) };
+                let version = staged.entry(key).or_default();
+                *version += 1;
+                put(key, *version - 1, 7)
+            });
+            let puts = puts.collect();
+            assert!(store.execute(puts).iter().all(|answer| matches!(answer.outcome, StoreOutcome::Done(_))));
+            states.push((store.length, versions(&mut store)));
+            assert_eq!(states.last().unwrap().1, staged);
+        }
+        states
+    }
+
+    #[test]
+    fn keeps_the_store_contract() {
+        let directory = tempfile::tempdir().unwrap();
+        check_store(|| FileStore::open(directory.path()).unwrap());
+    }
+
+    #[test]
+    fn keeps_the_store_contract_while_writing_its_journal_anew_all_the_time() {
+        let directory = tempfile::tempdir().unwrap();
+        check_store(|| FileStore { compact_above: 0, ..FileStore::open(directory.path()).unwrap() });
+    }
+
+    #[test]
+    fn cut_at_any_byte_it_opens_with_the_batches_that_are_whole_and_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let states = journal(directory.path(), &[vec![0], vec![1, 2], vec![0, 1], vec![3]]);
+        let path = directory.path().join(JOURNAL);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            for tail in [&[][..], &[0; 40], &[0xff; 3]] {
+                let at_a_boundary = states.iter().any(|(end, _)| *end == length as u64);
+                let is_new = length < HEADER_LENGTH;
+                if (is_new || !at_a_boundary) && !tail.is_empty() {
+                    continue;
+                }
+                std::fs::write(&path, [&whole[..length], tail].concat()).unwrap();
+                let mut store = FileStore::open(directory.path()).unwrap();
+                let nothing = (0, BTreeMap::new());
+                let expected = states.iter().rev().find(|(end, _)| *end <= length as u64).unwrap_or(&nothing);
+                assert_eq!(versions(&mut store), expected.1, "cut to {length} bytes");
+                assert!(matches!(
+                    outcome(&mut store, put(ObjectKey::Partitions(9), 0, 0)),
+                    StoreOutcome::Done(_)
+                ));
+                drop(store);
+                let mut store = FileStore::open(directory.path()).unwrap();
+                assert_eq!(versions(&mut store).get(&ObjectKey::Partitions(9)), Some(&1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_in_what_was_flushed_is_refused_and_nothing_is_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let states = journal(directory.path(), &[vec![0], vec![1, 2], vec![0]]);
+        let path = directory.path().join(JOURNAL);
+        let whole = std::fs::read(&path).unwrap();
+        for position in states[0].0..states[2].0 {
+            let mut bytes = whole.clone();
+            bytes[position as usize] ^= 0x81;
+            std::fs::write(&path, &bytes).unwrap();
+            let error = FileStore::open(directory.path()).unwrap_err();
+            assert!(matches!(error, OpenStoreError::Damaged { .. }), "{position}: {error}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn strangers_files_and_later_formats_are_refused_with_a_sentence() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(JOURNAL);
+        let refusal = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let error = FileStore::open(directory.path()).unwrap_err().to_string();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing is changed");
+            error
+        };
+        assert!(refusal(b"[section]\nkey=value\n").contains("is not a controller's journal"));
+        assert!(refusal(b"hello").contains("is not a controller's journal"));
+        let mut later = header();
+        later[11] = 2;
+        let crc = crc32c::crc32c(&later[..12]);
+        later[12..].copy_from_slice(&crc.to_be_bytes());
+        assert!(refusal(&later).contains("has format 2"));
+        let framed = |key: ObjectKey, json: &[u8]| {
+            let mut frame = Frame::default();
+            frame.put(key, &Content { version: Version(1), json: json.to_vec() });
+            [&header()[..], &frame.finish().unwrap()].concat()
+        };
+        assert!(refusal(&framed(ObjectKey::Cluster, b"{\"format\":2}")).contains("has format 2"));
+        assert!(refusal(&framed(ObjectKey::Cluster, b"{\"format\":1}")).contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_second_owner_is_refused_until_the_first_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = FileStore::open(directory.path()).unwrap();
+        let error = FileStore::open(directory.path()).unwrap_err();
+        assert!(matches!(error, OpenStoreError::InUse { .. }), "{error}");
+        drop(first);
+        FileStore::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn the_journal_is_written_anew_when_it_is_mostly_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = FileStore { compact_above: 10_000, ..FileStore::open(directory.path()).unwrap() };
+        let mut longest = 0;
+        for version in 0..2_000 {
+            let done = outcome(&mut store, put(ObjectKey::Cluster, version, version));
+            assert_eq!(done, StoreOutcome::Done(Version(version + 1)));
+            longest = longest.max(store.length);
+        }
+        assert!(longest < 11_000, "{longest}");
+        assert_eq!(store.length, std::fs::metadata(directory.path().join(JOURNAL)).unwrap().len());
+        let frames = store.length - HEADER_LENGTH as u64;
+        assert!(store.live < frames, "what is live is a part of the journal");
+        drop(store);
+        // What a crash in the middle of it leaves is swept away.
+        std::fs::write(directory.path().join(NEW_JOURNAL), b"half").unwrap();
+        let mut store = FileStore::open(directory.path()).unwrap();
+        assert_eq!(versions(&mut store), BTreeMap::from([(ObjectKey::Cluster, 2_000)]));
+        assert!(!directory.path().join(NEW_JOURNAL).exists());
+    }
+
+    #[test]
+    fn a_failed_write_is_answered_unknown_and_the_store_goes_on_when_it_can_write_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = FileStore::open(directory.path()).unwrap();
+        assert_eq!(outcome(&mut store, put(ObjectKey::Cluster, 0, 1)), StoreOutcome::Done(Version(1)));
+        let read_only = File::open(directory.path().join(JOURNAL)).unwrap();
+        let writable = std::mem::replace(&mut store.journal, read_only);
+        assert_eq!(outcome(&mut store, put(ObjectKey::Cluster, 1, 2)), StoreOutcome::Unknown);
+        assert!(store.is_failing());
+        assert_eq!(versions(&mut store), BTreeMap::from([(ObjectKey::Cluster, 1)]));
+        store.journal = writable;
+        assert_eq!(outcome(&mut store, put(ObjectKey::Cluster, 1, 2)), StoreOutcome::Done(Version(2)));
+        assert!(!store.is_failing());
+        drop(store);
+        let mut store = FileStore::open(directory.path()).unwrap();
+        assert_eq!(versions(&mut store), BTreeMap::from([(ObjectKey::Cluster, 2)]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_stands_in_the_file_opening_it_does_not_panic(
+            batches in prop::collection::vec(prop::collection::vec(0_u32..4, 1..4), 0..4),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            journal(directory.path(), &batches);
+            let path = directory.path().join(JOURNAL);
+            let mut bytes = std::fs::read(&path).unwrap();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() + 1));
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(mut store) = FileStore::open(directory.path()) {
+                versions(&mut store);
+            }
+        }
+    }
 }
