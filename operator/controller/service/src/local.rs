@@ -36,7 +36,7 @@ const OUTBOX: usize = 8192;
 /// How often the controller looks at the time.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a store that could not write is left alone.
-const STORE_REST: Duration = Duration::from_millis(250);
+const STORE_REST: Duration = Duration::from_secs(1);
 
 /// Defaults for topics that do not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
