@@ -134,6 +134,11 @@ impl<T> ClassicGroup<T> {
         self.state
     }
 
+    /// Whether anybody is, was or will be a member.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.state != GroupState::Empty || self.generation_id != 0 || !self.pending_join.is_empty()
+    }
+
     pub(super) fn previous_state(&self) -> GroupState {
         self.previous_state
     }

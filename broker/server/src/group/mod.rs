@@ -42,3 +42,6 @@ pub use response::{
 pub use shard::{GroupShard, GroupStats, IdSource};
 pub use state::GroupState;
 pub use step::{Input, Output};
+
+#[cfg(test)]
+mod tests;

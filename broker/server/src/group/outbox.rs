@@ -214,6 +214,21 @@ impl<T> Outbox<T> {
         self.writes.iter()
     }
 
+    /// Groups whose tombstones are on their way.
+    pub(super) fn leaving_groups(&self) -> impl Iterator<Item = &ClassicGroup<T>> {
+        self.writes.iter().flat_map(|write| match &write.effect {
+            Effect::Removal { groups, .. } => groups.as_slice(),
+            _ => &[],
+        })
+    }
+
+    pub(super) fn leaving_groups_mut(&mut self) -> impl Iterator<Item = &mut ClassicGroup<T>> {
+        self.writes.iter_mut().flat_map(|write| match &mut write.effect {
+            Effect::Removal { groups, .. } => groups.as_mut_slice(),
+            _ => &mut [],
+        })
+    }
+
     /// The write of `id`, if it is still on its way.
     pub(super) fn write_mut(&mut self, id: u64) -> Option<&mut Write<T>> {
         let index = self.writes.binary_search_by_key(&id, |write| write.id).ok()?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use taffrail_protocol::ErrorCode;
 
 use super::classic::ClassicGroup;
-use super::outbox::Effect;
 use super::response::{DescribedGroup, DescribedMember, ListedGroup};
 use super::shard::{Group, GroupShard};
 use super::{
@@ -38,7 +37,8 @@ impl<T> GroupShard<T> {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
         let live = self.groups.values().map(|Group::Classic(group)| group).filter(|group| group.durable);
-        let leaving = self.leaving_groups().filter(|group| !self.groups.contains_key(&group.id));
+        let has_live = |group: &ClassicGroup<T>| matches!(self.groups.get(&group.id), Some(Group::Classic(live)) if live.durable);
+        let leaving = self.out.leaving_groups().filter(|group| group.durable && !has_live(group));
         let groups = live
             .chain(leaving)
             .filter(|group| contains(&request.states, group.state().name()))
@@ -55,19 +55,10 @@ impl<T> GroupShard<T> {
 
     /// The group as far as it is committed: not before its first record is, and until its tombstone is.
     fn shown_group(&self, group_id: &str) -> Option<&ClassicGroup<T>> {
-        let leaving = || self.leaving_groups().find(|group| *group.id == *group_id);
         match self.groups.get(group_id) {
             Some(Group::Classic(group)) if group.durable => Some(group),
-            _ => leaving(),
+            _ => self.out.leaving_groups().find(|group| group.durable && *group.id == *group_id),
         }
-    }
-
-    /// Groups whose tombstones are on their way.
-    fn leaving_groups(&self) -> impl Iterator<Item = &ClassicGroup<T>> {
-        self.out.writes().flat_map(|write| match &write.effect {
-            Effect::Removal { groups, .. } => groups.as_slice(),
-            _ => &[],
-        })
     }
 }
 

@@ -227,3 +227,134 @@ fn write<M: Message>(message: &M, version: i16) -> Result<Vec<u8>, EncodeError> 
     message.write(&mut writer, version)?;
     Ok(writer.buf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use taffrail_protocol::record_batch::Batches;
+
+    const KAFKA: &[u8] = include_bytes!("testdata/kafka-4.3-consumer-offsets.log");
+
+    /// The records that Kafka wrote: key and value.
+    fn kafka_records() -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = Vec::new();
+        for batch in Batches::new(KAFKA) {
+            let records = batch.unwrap().records(1 << 20).unwrap();
+            for record in records.iter().map(Result::unwrap) {
+                all.push((record.key.unwrap().to_vec(), record.value.unwrap().to_vec()));
+            }
+        }
+        all
+    }
+
+    fn decode<'a>((key, value): &'a (Vec<u8>, Vec<u8>)) -> GroupRecord<'a> {
+        GroupRecord::decode(Some(key), Some(value)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn group_records_come_out_as_kafka_wrote_them() {
+        let records = kafka_records();
+        for record in &records[..2] {
+            let (key, value) = decode(record).encode().unwrap();
+            assert_eq!((key, value.unwrap()), *record);
+        }
+        let GroupRecord::Group(key, Some(value)) = decode(&records[1]) else { panic!() };
+        assert_eq!((&*key.group, value.generation, value.protocol.as_deref()), ("golden", 1, Some("range")));
+        let member = &value.members[0];
+        assert_eq!(member.group_instance_id.as_deref(), Some("inst-1"));
+        assert_eq!((member.rebalance_timeout, member.session_timeout), (300_000, 45_000));
+        assert_eq!(Some(&member.member_id), value.leader.as_ref());
+    }
+
+    #[test]
+    fn offsets_that_kafka_wrote_in_the_flexible_version_are_read() {
+        let records = kafka_records();
+        let GroupRecord::Offset(key, Some(value)) = decode(&records[2]) else { panic!() };
+        assert_eq!((&*key.group, &*key.topic, key.partition), ("golden", "t", 1));
+        assert_eq!((value.offset, value.leader_epoch, &*value.metadata), (3, 0, ""));
+        assert_eq!((value.commit_timestamp, value.expire_timestamp), (1_795_250_862_372, -1));
+        assert_ne!(value.topic_id, Uuid::default());
+    }
+
+    #[test]
+    fn offsets_are_written_in_the_version_that_all_kafkas_read() {
+        let value = OffsetCommitValue {
+            offset: 3,
+            leader_epoch: 2,
+            metadata: "m".into(),
+            commit_timestamp: 5,
+            ..OffsetCommitValue::default()
+        };
+        let key = OffsetCommitKey { group: "g".into(), topic: "t".into(), partition: 1 };
+        let (key_bytes, bytes) = GroupRecord::Offset(key.clone(), Some(value.clone())).encode().unwrap();
+        assert_eq!(key_bytes, b"\0\x01\0\x01g\0\x01t\0\0\0\x01");
+        assert_eq!(bytes.unwrap(), b"\0\x03\0\0\0\0\0\0\0\x03\0\0\0\x02\0\x01m\0\0\0\0\0\0\0\x05");
+        let expiring = OffsetCommitValue { expire_timestamp: 9, ..value };
+        let (_, bytes) = GroupRecord::Offset(key, Some(expiring)).encode().unwrap();
+        let expected = b"\0\x01\0\0\0\0\0\0\0\x03\0\x01m\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09";
+        assert_eq!(bytes.unwrap(), expected);
+    }
+
+    #[test]
+    fn every_version_of_a_group_is_read() {
+        let value = GroupMetadataValue {
+            protocol_type: "consumer".into(),
+            generation: 4,
+            protocol: Some("range".into()),
+            leader: Some("m".into()),
+            current_state_timestamp: 7,
+            members: vec![MemberMetadata {
+                member_id: "m".into(),
+                group_instance_id: Some("i".into()),
+                client_id: "c".into(),
+                client_host: "/h".into(),
+                rebalance_timeout: 10,
+                session_timeout: 20,
+                subscription: Cow::Borrowed(b"s"),
+                assignment: Cow::Borrowed(b"a"),
+            }],
+        };
+        for version in 0..=4 {
+            let bytes = write(&value, version).unwrap();
+            let Some(GroupRecord::Group(_, Some(read))) =
+                GroupRecord::decode(Some(b"\0\x02\0\x01g"), Some(&bytes)).unwrap()
+            else {
+                panic!()
+            };
+            let mut expected = value.clone();
+            let member = &mut expected.members[0];
+            if version < 3 {
+                member.group_instance_id = None;
+            }
+            if version < 2 {
+                expected.current_state_timestamp = -1;
+            }
+            if version < 1 {
+                expected.members[0].rebalance_timeout = -1;
+            }
+            assert_eq!(read, expected, "version {version}");
+        }
+    }
+
+    #[test]
+    fn tombstones_have_no_value_and_unknown_records_are_none() {
+        let (key, value) = GroupRecord::group_tombstone("g").encode().unwrap();
+        assert_eq!((&key[..], value), (&b"\0\x02\0\x01g"[..], None));
+        assert_eq!(GroupRecord::decode(Some(&key), None), Ok(Some(GroupRecord::group_tombstone("g"))));
+        assert_eq!(GroupRecord::decode(Some(b"\0\x03\0\x01g"), None), Ok(None));
+        assert_eq!(GroupRecord::decode(Some(&key), Some(b"\0\x05")), Ok(None));
+        assert_eq!(GroupRecord::decode(None, None), Err(ReadRecordError::NoKey));
+        assert_eq!(GroupRecord::decode(Some(b"\0"), None), Err(ReadRecordError::NoVersion("key")));
+        assert!(matches!(
+            GroupRecord::decode(Some(b"\0\x02\0\x05g"), None),
+            Err(ReadRecordError::Malformed { part: "key", version: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn strings_that_the_format_cannot_hold_are_refused() {
+        let long = "x".repeat(40_000);
+        assert!(GroupRecord::group_tombstone(&long).encode().is_err());
+    }
+}

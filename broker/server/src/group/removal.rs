@@ -197,10 +197,6 @@ impl<T> GroupShard<T> {
             self.offsets.remove(group_id, topic, *partition);
         }
         for group in groups {
-            // One that was made since is not in the log yet.
-            if let Some(Group::Classic(successor)) = self.groups.get_mut(&group.id) {
-                successor.durable = false;
-            }
             self.adopt_orphans(&group.id);
         }
     }
@@ -208,7 +204,13 @@ impl<T> GroupShard<T> {
     /// A removal has failed: its groups are still there.
     pub(super) fn restore(&mut self, groups: Vec<ClassicGroup<T>>) {
         for group in groups {
-            self.groups.entry(group.id.clone()).or_insert(Group::Classic(group));
+            match self.groups.get_mut(&group.id) {
+                // A new one of the same name is in use already and goes on in its place.
+                Some(Group::Classic(live)) if live.is_in_use() => live.durable |= group.durable,
+                _ => {
+                    self.groups.insert(group.id.clone(), Group::Classic(group));
+                }
+            }
         }
     }
 

@@ -240,6 +240,10 @@ impl<T> GroupShard<T> {
                     self.offsets.put(&group_id, key, offset);
                 }
                 self.mark_durable(&group_id);
+                // Its group may have been given up when an earlier write failed.
+                if !self.out.leaving_groups().any(|group| group.id == group_id) {
+                    self.adopt_orphans(&group_id);
+                }
             }
             Effect::Removal { offsets, groups } => self.removed(&offsets, groups),
             Effect::None => {}
@@ -261,8 +265,13 @@ impl<T> GroupShard<T> {
         }
     }
 
+    /// A record of the group is committed. Where the group has been removed since, that is the group which is shown
+    /// until its tombstone is committed, and not a new one of the same name.
     fn mark_durable(&mut self, group_id: &Arc<str>) {
-        if let Some(Group::Classic(group)) = self.groups.get_mut(group_id) {
+        let leaving = self.out.leaving_groups_mut().find(|group| group.id == *group_id);
+        if let Some(group) = leaving {
+            group.durable = true;
+        } else if let Some(Group::Classic(group)) = self.groups.get_mut(group_id) {
             group.durable = true;
         }
     }
@@ -282,7 +291,7 @@ impl<T> GroupShard<T> {
     /// A group that was only there for a commit that failed.
     fn drop_simple_group(&mut self, group_id: &Arc<str>) {
         let Some(Group::Classic(group)) = self.groups.get(group_id) else { return };
-        let is_used = group.durable || group.state() != GroupState::Empty || !group.pending_join.is_empty();
+        let is_used = group.durable || group.is_in_use();
         let is_written = |write: &Write<T>| match &write.effect {
             Effect::Group(id) | Effect::Offsets { group_id: id, .. } => id == group_id,
             Effect::Removal { .. } | Effect::None => false,
