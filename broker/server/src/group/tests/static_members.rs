@@ -192,3 +192,28 @@ fn a_rebalance_that_begins_meanwhile_answers_the_replaced_member() {
     assert_eq!(h.joined(again).generation_id, 3);
     h.commit_all();
 }
+
+#[test]
+fn a_member_that_restarts_before_it_has_synced_must_still_do_so() {
+    let mut h = Harness::new();
+    let token = h.join(join_static("a", ""));
+    let a = h.joined(token).member_id;
+    let token = h.sync(1, &a, &[(&a, b"all")]);
+    h.synced(token);
+    let second = h.join(join_static("b", ""));
+    let again = h.join(join_static("a", &a));
+    h.joined(second);
+    h.joined(again);
+    let token = h.sync(2, &a, &[(&a, b"left")]);
+    h.synced(token);
+    let token = h.join(join_static("b", ""));
+    let b = h.joined(token).member_id;
+    for _ in 0..3 {
+        h.advance(9_000);
+        assert_eq!(h.heartbeat(2, &a), ErrorCode::NONE);
+        assert_eq!(h.heartbeat(2, &b), ErrorCode::NONE);
+    }
+    h.advance(3_000);
+    assert_eq!(h.heartbeat(2, &b), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(h.heartbeat(2, &a), ErrorCode::REBALANCE_IN_PROGRESS);
+}
