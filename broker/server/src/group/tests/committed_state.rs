@@ -210,3 +210,40 @@ fn nothing_is_served_until_all_that_was_read_is_committed() {
     fresh.feed(Input::Committed { high_watermark: 1 });
     assert_eq!(fresh.offsets("g"), [(id("t"), 0, 7)]);
 }
+
+#[test]
+fn a_group_whose_first_record_failed_lives_on_by_the_commit_behind_it() {
+    let mut h = by_hand();
+    let asked = h.join(JoinGroupRequest { require_known_member_id: true, ..join("", "range", b"sub") });
+    let token = h.commit_offset(-1, "", 7);
+    h.fail_next(ErrorCode::NOT_ENOUGH_REPLICAS);
+    assert_eq!(h.joined(asked).error, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    h.commit_all();
+    assert_eq!(h.committed(token), ErrorCode::NONE);
+    assert_eq!(h.list(), [id("g")], "or nothing would ever expire its offset");
+}
+
+#[test]
+fn a_group_that_became_committed_while_its_deletion_failed_is_shown() {
+    let mut h = by_hand();
+    h.commit_offset(-1, "", 7);
+    h.append_next();
+    h.delete(&["g"]);
+    h.commit();
+    assert_eq!(h.list(), [id("g")]);
+    h.fail_next(ErrorCode::NOT_ENOUGH_REPLICAS);
+    assert_eq!(h.list(), [id("g")]);
+}
+
+#[test]
+fn a_failed_deletion_and_a_failed_commit_behind_it_leave_the_group_as_it_was() {
+    let mut h = Harness::new();
+    h.commit_offset(-1, "", 7);
+    h.log_mode = Log::ByHand;
+    h.delete(&["g"]);
+    h.commit_offset(-1, "", 8);
+    h.fail_next(ErrorCode::NOT_ENOUGH_REPLICAS);
+    h.fail_next(ErrorCode::NOT_ENOUGH_REPLICAS);
+    assert_eq!(h.list(), [id("g")]);
+    assert_eq!(h.offsets("g"), [(id("t"), 0, 7)]);
+}
