@@ -62,6 +62,16 @@ impl<S: Storage, const N: usize> IndexFile<S, N> {
         self.map = None;
     }
 
+    /// Cuts the file off behind the entries there are, written or gathered.
+    pub fn trim(&mut self, storage: &S, path: &Path) -> io::Result<()> {
+        let len = self.len() * N as u64;
+        match storage.len_of(path)? {
+            Some(present) if present > len => storage.open(path, Access::Write)?.set_len(len),
+            Some(_) => Ok(()),
+            None => storage.open(path, Access::Write).map(drop),
+        }
+    }
+
     /// Keeps the first `entries` entries.
     pub fn truncate(&mut self, storage: &S, path: &Path, entries: u64) -> io::Result<()> {
         if entries >= self.written {

@@ -87,6 +87,8 @@ pub struct Log<S: Storage> {
     /// Grows with every truncation, so that a flush under way then proves nothing.
     generation: u64,
     last_flush_ms: i64,
+    /// Set between the first and the last step of closing.
+    closing: Option<flush::Closing>,
     poisoned: Option<Poisoned>,
 }
 
@@ -117,10 +119,11 @@ impl<S: Storage> Log<S> {
             producers: loaded.producers,
             snapshot_offset: loaded.snapshot_offset,
             epochs: loaded.epochs,
-            changes: u64::from(!report.findings.is_empty()),
+            changes: u64::from(loaded.files_changed),
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            closing: None,
             poisoned: None,
             home,
         };
@@ -176,6 +179,7 @@ impl<S: Storage> Log<S> {
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            closing: None,
             poisoned: None,
         })
     }

@@ -137,7 +137,7 @@ pub fn inspect<S: Storage>(storage: &S, path: &Path) -> Result<DirState, LogDirE
 pub struct LogDir<S: Storage> {
     storage: S,
     path: PathBuf,
-    _lock: S::Lock,
+    lock: S::Lock,
     properties: MetaProperties,
     clean: bool,
     previous_broker_epoch: Option<i64>,
@@ -190,7 +190,7 @@ impl<S: Storage> LogDir<S> {
             high_watermarks: read(names::REPLICATION_CHECKPOINT)?,
             partitions: Vec::new(),
             leftovers: Vec::new(),
-            _lock: lock,
+            lock,
             properties,
             storage,
             path,
@@ -309,6 +309,15 @@ impl<S: Storage> LogDir<S> {
     /// When it cannot be synced.
     pub fn sync(&self) -> Result<(), LogDirError> {
         self.storage.sync_dir(&self.path).map_err(|source| self.fail("syncing it", source))
+    }
+
+    /// Makes all that was written in it durable at once, and whatever else the file system holds: between
+    /// [`Log::begin_close`] and [`Log::finish_close`] of all its logs. Blocks.
+    ///
+    /// # Errors
+    /// When something could not be written; no log is then closed in good order.
+    pub fn sync_all(&self) -> Result<(), LogDirError> {
+        self.storage.sync_all(&self.lock).map_err(|source| self.fail("syncing all of it", source))
     }
 
     /// Writes down up to where each log is durable.

@@ -37,6 +37,8 @@ pub(crate) struct Loaded<S: Storage> {
     pub producers: ProducerStates,
     pub snapshot_offset: i64,
     pub epochs: LeaderEpochs,
+    /// Whether the directory or a small file in it is other than it was when it was last synced.
+    pub files_changed: bool,
 }
 
 /// What is carried from step to step.
@@ -46,6 +48,7 @@ struct Recovery<'a, S: Storage> {
     mode: OpenMode,
     now_ms: i64,
     report: RecoveryReport,
+    files_changed: bool,
 }
 
 /// Why recovery had to stop.
@@ -72,7 +75,14 @@ pub(crate) fn load<S: Storage>(
     mode: OpenMode,
     now_ms: i64,
 ) -> Result<(Loaded<S>, RecoveryReport), OpenError> {
-    let recovery = Recovery { home, config, mode, now_ms, report: RecoveryReport::default() };
+    let recovery = Recovery {
+        home,
+        config,
+        mode,
+        now_ms,
+        report: RecoveryReport::default(),
+        files_changed: !mode.clean,
+    };
     recovery.run().map_err(|failure| match failure {
         Failure::Open(error) => error,
         Failure::Io(action, source) => OpenError::Io { dir: home.dir.clone(), action, source },
@@ -113,6 +123,7 @@ impl<S: Storage> Recovery<'_, S> {
             producers: rebuilt.producers,
             snapshot_offset: rebuilt.snapshot_offset,
             epochs,
+            files_changed: self.files_changed || !self.report.findings.is_empty(),
         };
         Ok((loaded, self.report))
     }
@@ -205,6 +216,7 @@ impl<S: Storage> Recovery<'_, S> {
         }
         changed |= epochs.truncate_from_start(log_start_offset);
         if changed {
+            self.files_changed = true;
             leader_epoch::write(&self.home.storage, &self.home.dir, &epochs)
                 .doing("writing leader-epoch-checkpoint")?;
         }

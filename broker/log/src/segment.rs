@@ -275,18 +275,28 @@ impl<S: Storage> Segment<S> {
         home: &Home<S>,
         config: &LogConfig,
         check: Check,
-        mut each: impl FnMut(&Found),
     ) -> io::Result<(i64, Option<Damage>)> {
         let size = std::mem::take(&mut self.size);
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-            self.unmap();
-            home.storage.open(&home.path(kind, self.base_offset), Access::Replace)?;
-        }
+        self.unmap();
+        // Entries are written over those that are there: nearly always they are the same, and nothing is to be cut.
         self.offsets = OffsetIndex::new(self.base_offset, 0);
         self.times = TimeIndex::new(self.base_offset, 0);
         self.max_timestamp = Some(TimestampOffset { timestamp: -1, offset: self.base_offset });
         self.bytes_since_index_entry = 0;
         self.indexes_changed = true;
+        let walked = self.note_all(home, config, size, check)?;
+        self.offsets.file().trim(&home.storage, &home.path(SegmentFile::OffsetIndex, self.base_offset))?;
+        self.times.file().trim(&home.storage, &home.path(SegmentFile::TimeIndex, self.base_offset))?;
+        Ok(walked)
+    }
+
+    fn note_all(
+        &mut self,
+        home: &Home<S>,
+        config: &LogConfig,
+        size: u64,
+        check: Check,
+    ) -> io::Result<(i64, Option<Damage>)> {
         let file = self.reader(home)?;
         let mut scan = Scan::new(&*file, 0, size, check).with_floor(self.base_offset);
         let mut next_offset = self.base_offset;
@@ -302,7 +312,6 @@ impl<S: Storage> Segment<S> {
                 Ok(Some(found)) => {
                     next_offset = found.header.next_offset();
                     self.note(home, &found.header, config)?;
-                    each(&found);
                 }
                 Ok(None) => return Ok((next_offset, None)),
                 Err(damage) => return Ok((next_offset, Some(damage))),
@@ -332,7 +341,9 @@ impl<S: Storage> Segment<S> {
             end,
         )?;
         self.times.truncate_to(&home.storage, &home.path(SegmentFile::TimeIndex, self.base_offset), end)?;
-        self.writer(home)?.set_len(size)?;
+        let file = self.writer(home)?;
+        file.set_len(size)?;
+        file.sync()?;
         self.size = size;
         if size == 0 {
             self.created_ms = now_ms;

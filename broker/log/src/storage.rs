@@ -98,6 +98,10 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// Takes the exclusive lock of a file, which is made if need be; `None` when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
 
+    /// Returns when all that was written anywhere in the storage that `lock` is in would survive a power cut. With many
+    /// files it is much cheaper than to sync each.
+    fn sync_all(&self, lock: &Self::Lock) -> io::Result<()>;
+
     /// All bytes of a small file, or `None` when it does not exist. A file above `limit` bytes is an error.
     fn read_small(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open(path, Access::Read) {

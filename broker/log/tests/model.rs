@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use common::{Batch, NOW, config, create, offsets_read, open, try_append};
 use proptest::prelude::*;
-use taffrail_log::{Finding, Log, LogConfig, MemoryStorage, OpenMode, StorageFile};
+use taffrail_log::{Finding, Log, LogConfig, MemoryStorage, OpenMode, Storage, StorageFile};
 use taffrail_protocol::Uuid;
 use taffrail_protocol::record_batch::{BatchHeader, BatchView, Batches, Compression};
 
@@ -21,6 +21,7 @@ enum Op {
     MoveStart(u8),
     DeleteOld,
     CloseAndOpen,
+    CloseTogetherAndOpen,
     Crash(u64),
 }
 
@@ -43,6 +44,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u8>().prop_map(Op::MoveStart),
         1 => Just(Op::DeleteOld),
         1 => Just(Op::CloseAndOpen),
+        1 => Just(Op::CloseTogetherAndOpen),
         2 => any::<u64>().prop_map(Op::Crash),
     ];
     proptest::collection::vec(op, 1..60)
@@ -152,10 +154,20 @@ impl Model {
             Op::DeleteOld => {
                 self.log().delete_old_segments().unwrap();
             }
-            Op::CloseAndOpen => {
+            Op::CloseAndOpen | Op::CloseTogetherAndOpen => {
                 let mut log = self.log.take().unwrap();
                 let (recovery_point, log_start_offset) = (log.recovery_point(), log.log_start_offset());
-                log.close(NOW).unwrap();
+                if matches!(op, Op::CloseAndOpen) {
+                    log.close(NOW).unwrap();
+                } else {
+                    log.begin_close().unwrap();
+                    let lock = self.storage.lock(std::path::Path::new("/data/.lock")).unwrap().unwrap();
+                    self.storage.sync_all(&lock).unwrap();
+                    log.finish_close(NOW).unwrap();
+                }
+                assert_eq!(log.recovery_point(), self.end);
+                // Nothing is lost that a clean stop counts on.
+                self.storage.crash(self.end as u64);
                 let mode = OpenMode { clean: true, recovery_point, log_start_offset };
                 let (log, report) = open(&self.storage, self.config.clone(), mode);
                 for (finding, _) in &report.findings {

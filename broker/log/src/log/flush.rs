@@ -25,6 +25,13 @@ pub struct Flush<S: Storage> {
     changes: u64,
 }
 
+/// What a log was when its last bytes were written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    end: i64,
+    changes: u64,
+}
+
 /// What came of a [`Flush`].
 #[derive(Debug)]
 pub struct FlushResult {
@@ -134,29 +141,69 @@ impl<S: Storage> Log<S> {
     }
 
     /// Closes the log in good order: everything is durable, the indexes are whole and the producers' state is
-    /// written. The next open may then be [clean](super::OpenMode::clean), if nothing is appended in between.
+    /// written. The next open may then be [clean](super::OpenMode::clean), if nothing is appended in between. Blocks for
+    /// several syncs; for many logs at once, see [`begin_close`](Self::begin_close).
     ///
     /// # Errors
     /// When the log is or becomes poisoned; the next open must then not be clean.
     pub fn close(&mut self, now_ms: i64) -> Result<(), Poisoned> {
+        let Some(closing) = self.write_for_close()? else { return self.flush(now_ms) };
+        let active = &self.segments[self.segments.len() - 1];
+        let mut paths = SegmentFile::ALL.map(|kind| self.home.path(kind, active.base_offset)).to_vec();
+        paths.push(self.home.path(SegmentFile::ProducerSnapshot, closing.end));
+        let storage = self.home.storage.clone();
+        let (generation, changes) = (self.generation, self.changes_synced);
+        let upto = self.recovery_point;
+        let files = Flush { storage, paths, active: None, dir: None, upto, generation, changes };
+        self.finish_flush(files.run(), now_ms)?;
+        self.flush(now_ms)?;
+        self.closing = Some(closing);
+        self.finish_close(now_ms)
+    }
+
+    /// The first step of closing many logs: writes what [`close`](Self::close) would, and syncs nothing. When all logs
+    /// of a data directory did it, [`LogDir::sync_all`](crate::LogDir::sync_all) makes all of it durable at once, and
+    /// [`finish_close`](Self::finish_close) takes note.
+    ///
+    /// # Errors
+    /// When the log is or becomes poisoned; the next open must then not be clean.
+    pub fn begin_close(&mut self) -> Result<(), Poisoned> {
+        let closing = self.write_for_close()?;
+        let (end, changes) = (self.log_end_offset, self.changes);
+        self.closing = Some(closing.unwrap_or(Closing { end, changes }));
+        Ok(())
+    }
+
+    /// The last step: everything that was written at [`begin_close`](Self::begin_close) is durable.
+    ///
+    /// # Errors
+    /// When the log was poisoned meanwhile; the next open must then not be clean.
+    pub fn finish_close(&mut self, now_ms: i64) -> Result<(), Poisoned> {
+        self.check_writable()?;
+        let Some(closing) = self.closing.take() else { return Ok(()) };
+        // What came in between is not known to be durable.
+        if (closing.end, closing.changes) == (self.log_end_offset, self.changes) {
+            self.recovery_point = self.log_end_offset;
+            self.changes_synced = self.changes;
+            self.last_flush_ms = now_ms;
+            let active = self.segments.len() - 1;
+            self.segments[active].indexes_changed = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the producers' state and the active segment's indexes; `None` when they are as they should be.
+    fn write_for_close(&mut self) -> Result<Option<Closing>, Poisoned> {
         self.check_writable()?;
         let active = self.segments.len() - 1;
         let (end, snapshot_due) = (self.log_end_offset, self.snapshot_offset < self.log_end_offset);
-        if snapshot_due && end > self.log_start_offset || self.segments[active].indexes_changed {
-            self.write_snapshot(end)?;
-            let written = self.segments[active].write_indexes(&self.home, true);
-            self.guard("writing the indexes", written)?;
-            let base_offset = self.segments[active].base_offset;
-            let mut paths = SegmentFile::ALL.map(|kind| self.home.path(kind, base_offset)).to_vec();
-            paths.push(self.home.path(SegmentFile::ProducerSnapshot, end));
-            let storage = self.home.storage.clone();
-            let (generation, changes) = (self.generation, self.changes_synced);
-            let upto = self.recovery_point;
-            let closing = Flush { storage, paths, active: None, dir: None, upto, generation, changes };
-            self.finish_flush(closing.run(), now_ms)?;
-            self.segments[active].indexes_changed = false;
+        if !(snapshot_due && end > self.log_start_offset || self.segments[active].indexes_changed) {
+            return Ok(None);
         }
-        self.flush(now_ms)
+        self.write_snapshot(end)?;
+        let written = self.segments[active].write_indexes(&self.home, true);
+        self.guard("writing the indexes", written)?;
+        Ok(Some(Closing { end, changes: self.changes }))
     }
 
     /// Renames the directory so that it no longer is a partition's (`topic-partition.<unique>-delete`), and returns

@@ -12,13 +12,18 @@ impl<S: Storage> Log<S> {
     /// Returns where the log ends now: at `offset`, or before it where it ended already or where the batch begins that
     /// had `offset` inside. Below the log's start nothing remains, and the log begins anew at `offset`.
     ///
+    /// The truncation is durable when this returns. The recovery point may have fallen: it is to be written down before
+    /// anything is appended, or a crash may find it above what was synced.
+    ///
     /// # Errors
     /// When the log is or becomes poisoned.
     pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<i64, Poisoned> {
         self.check_writable()?;
         if offset >= self.log_end_offset {
             // An epoch may have begun at the end without a record.
-            self.truncate_epochs(self.log_end_offset)?;
+            if self.epochs.truncate_from_end(self.log_end_offset) {
+                self.write_epochs()?;
+            }
             return Ok(self.log_end_offset);
         }
         if offset < self.log_start_offset {
@@ -33,6 +38,10 @@ impl<S: Storage> Log<S> {
             if let Err(error) = removed {
                 return self.guard_truncation(Err(error), keep, offset);
             }
+        }
+        // What is removed must not come back after a crash, behind what is appended in its place.
+        if let Err(error) = self.home.storage.sync_dir(&self.home.dir) {
+            return self.guard_truncation(Err(error), keep, offset);
         }
         let cut = self.segments[keep].truncate_to(&self.home, offset, &self.config, now_ms);
         let cut = cut.and_then(|cut| cut.map_err(|damage| std::io::Error::other(damage.reason)));
@@ -49,7 +58,9 @@ impl<S: Storage> Log<S> {
         self.log_end_offset = end;
         self.recovery_point = self.recovery_point.min(end);
         self.changes += 1;
-        self.truncate_epochs(self.log_end_offset)?;
+        // Written in any case: the file may know an epoch without a record that was forgotten when the log was opened.
+        self.epochs.truncate_from_end(self.log_end_offset);
+        self.write_epochs()?;
         self.rewind_producers(now_ms)?;
         self.assert_order();
         Ok(self.log_end_offset)
@@ -82,6 +93,7 @@ impl<S: Storage> Log<S> {
         for segment in self.segments.drain(..).rev() {
             removed = removed.and(segment.remove(&self.home));
         }
+        let removed = removed.and_then(|()| self.home.storage.sync_dir(&self.home.dir));
         let created = removed.and_then(|()| Segment::create(&self.home, offset, now_ms));
         self.log_start_offset = offset;
         self.log_end_offset = offset;
@@ -130,13 +142,6 @@ impl<S: Storage> Log<S> {
             self.guard("removing a segment", removed)?;
         }
         Ok(count)
-    }
-
-    fn truncate_epochs(&mut self, end_offset: i64) -> Result<(), Poisoned> {
-        if self.epochs.truncate_from_end(end_offset) {
-            self.write_epochs()?;
-        }
-        Ok(())
     }
 
     /// Takes the producers back to what they were at the log's end.

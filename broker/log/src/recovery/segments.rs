@@ -153,6 +153,11 @@ impl<S: Storage> Recovery<'_, S> {
             self.report.note(finding, kind.name(segment.base_offset));
             self.rebuild(segment, Check::Header)?;
             segment.seal(self.home).doing("writing an index")?;
+            // It is believed from now on, as what is before the recovery point.
+            for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+                let file = self.home.storage.open(&self.home.path(kind, segment.base_offset), Access::Read);
+                file.and_then(|file| file.sync()).doing("syncing an index")?;
+            }
         }
         let path = self.home.path(SegmentFile::TransactionIndex, segment.base_offset);
         if let Some(len) = self.home.storage.len_of(&path).doing("asking for a file's size")? {
@@ -175,7 +180,8 @@ impl<S: Storage> Recovery<'_, S> {
         let path = self.home.path(SegmentFile::OffsetIndex, base);
         let last = segment.offsets.last(storage, &path).doing("reading an index")?;
         if let Some(last) = last {
-            let fits = last.offset >= base && u64::from(last.position) < segment.size;
+            // The first batch of a segment never has an entry.
+            let fits = last.offset > base && u64::from(last.position) < segment.size;
             if !fits {
                 return Ok(Some((Finding::CorruptIndex, SegmentFile::OffsetIndex)));
             }
@@ -236,7 +242,7 @@ impl<S: Storage> Recovery<'_, S> {
         {
             return Err(Failure::Open(OpenError::OldFormat { dir, offset: base, magic }));
         }
-        let rebuilt = segment.rebuild(self.home, self.config, check, |_| {}).doing("checking a segment")?;
+        let rebuilt = segment.rebuild(self.home, self.config, check).doing("checking a segment")?;
         if let (offset, Some(Damage { old_format: Some(magic), .. })) = rebuilt {
             return Err(Failure::Open(OpenError::OldFormat { dir, offset, magic }));
         }

@@ -476,4 +476,16 @@ impl Storage for MemoryStorage {
         state.locks.push(path.to_owned());
         Ok(Some(MemoryLock { storage: self.clone(), path: path.to_owned() }))
     }
+
+    fn sync_all(&self, lock: &MemoryLock) -> io::Result<()> {
+        self.enter(Operation::Sync, &lock.path)?;
+        let mut state = self.state.lock();
+        for node in state.nodes.values() {
+            if let Node::File(inode) = node {
+                inode.lock().undo.clear();
+            }
+        }
+        state.synced = state.nodes.clone();
+        Ok(())
+    }
 }
