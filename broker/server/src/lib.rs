@@ -1,7 +1,36 @@
 //! The Taffrail broker: what stands between sockets, logs, groups and the controller.
+//!
+//! Pure, driven by whoever has a clock and a network: [`partition`], [`group`], [`fetch_session`]. Everything else is the
+//! shell around them: [`net`] carries bytes, [`dispatch`] and [`handler`] turn requests into steps and answers,
+//! [`updates`] follows the controller, [`lifecycle`] starts and stops a broker, and [`dev`] a whole cluster.
 
 pub mod admin;
+pub mod auto_create;
+pub mod broker;
+pub mod call;
+pub mod clock;
+pub mod cluster;
+pub mod cluster_view;
 pub mod config;
+pub mod controller_link;
+pub mod dev;
+pub mod disk_note;
+pub mod dispatch;
+pub mod fetch_session;
 pub mod group;
+pub mod group_call;
+pub mod groups;
+pub mod handler;
+pub mod lifecycle;
 pub mod logging;
+pub mod maintenance;
 pub mod metrics;
+pub mod net;
+pub mod partition;
+pub mod producer_ids;
+pub mod random;
+pub mod replicas;
+pub mod request;
+pub mod topic_changes;
+pub mod updates;
+pub mod waiter;

@@ -1,3 +1,79 @@
-//! The `taffrail` binary.
+//! The `taffrail` binary: a command line around [`taffrail_server`].
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use taffrail_log::dump::{self, DumpOptions};
+use taffrail_server::config::cli::{Cli, Command, DevOptions, DumpLogOptions};
+use taffrail_server::{dev, logging};
+
+/// The exit status for options and settings that are not valid, as clap has it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Dev(options) => serve(options),
+        Command::DumpLog(options) => dump_log(&options),
+    }
+}
+
+fn serve(options: DevOptions) -> ExitCode {
+    if let Err(error) = logging::init(&options.log_level) {
+        return fail(&error.into());
+    }
+    let config = match dev::configure(&options) {
+        Ok(config) => config,
+        Err(error) => {
+            tell(&error.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(usize::try_from(config.num_network_threads).unwrap_or(1).clamp(1, cores()))
+        .max_blocking_threads(usize::try_from(config.num_io_threads).unwrap_or(1).max(2))
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dev::run(options, config)),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot start threads")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn dump_log(options: &DumpLogOptions) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let dump_options = DumpOptions { json: options.json, ..DumpOptions::default() };
+    let mut sound = true;
+    for file in &options.files {
+        match dump::dump(file, &dump_options, &mut out) {
+            Ok(report) => sound &= !report.is_damaged(),
+            Err(error) => {
+                tell(&error.to_string());
+                sound = false;
+            }
+        }
+    }
+    if let Err(error) = out.flush() {
+        tell(&format!("cannot write to standard output: {error}"));
+        sound = false;
+    }
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tell(&format!("{error:#}"));
+    ExitCode::FAILURE
+}
+
+fn tell(sentence: &str) {
+    // Standard error may be closed, and then there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "taffrail: {sentence}");
+}

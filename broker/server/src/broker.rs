@@ -1,0 +1,129 @@
+//! The broker: everything that requests share.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cluster::Cluster;
+use crate::config::BrokerConfig;
+use crate::controller_link::ControllerLink;
+use crate::fetch_session::{FetchSessionCache, FetchSessionLimits};
+use crate::group::GroupConfig;
+use crate::groups::Groups;
+use crate::lifecycle;
+use crate::maintenance::SyncQueue;
+use crate::metrics::{LogSample, MemorySample, Metrics, MetricsSource};
+use crate::net::listener::Admission;
+use crate::net::memory::MemoryBudget;
+use crate::producer_ids::ProducerIds;
+use crate::random;
+
+/// A fetch session unused for this long may give way to another (Kafka: two minutes, not configurable).
+const SESSION_EVICTION_MS: i64 = 120_000;
+/// Partitions that all fetch sessions together may remember: some 100 bytes each.
+const SESSION_PARTITIONS: usize = 500_000;
+
+/// What every request may use.
+pub struct Broker {
+    /// The broker's id.
+    pub id: i32,
+    /// Kafka's broker keys with the values in effect.
+    pub config: BrokerConfig,
+    /// Brokers, topics, and the replicas that live here.
+    pub cluster: Cluster,
+    /// The way to ask the controller.
+    pub controller: ControllerLink,
+    /// Incremental fetch sessions.
+    pub fetch_sessions: Mutex<FetchSessionCache>,
+    /// The group coordinators of this broker.
+    pub groups: Arc<Groups>,
+    /// Ids for idempotent producers.
+    pub producer_ids: ProducerIds,
+    /// Where replicas that began a new segment wait to be synced.
+    pub sync_queue: SyncQueue,
+    /// Memory that requests and unsent answers may hold.
+    pub request_memory: Arc<MemoryBudget>,
+    /// Who may connect.
+    pub admission: Arc<Admission>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Broker {
+    /// A broker that knows nothing of its cluster yet but the id.
+    pub fn new(
+        id: i32,
+        config: BrokerConfig,
+        cluster_id: &str,
+        controller: ControllerLink,
+        sync_queue: SyncQueue,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let sessions = FetchSessionLimits {
+            slots: usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
+            eviction_ms: SESSION_EVICTION_MS,
+            partitions: SESSION_PARTITIONS,
+        };
+        let seed = random::below(i64::from(i32::MAX));
+        Self {
+            id,
+            cluster: Cluster::new(cluster_id.into()),
+            controller,
+            fetch_sessions: Mutex::new(FetchSessionCache::new(sessions, u32::try_from(seed).unwrap_or(0))),
+            groups: Groups::new(group_config(&config)),
+            producer_ids: ProducerIds::default(),
+            sync_queue,
+            request_memory: MemoryBudget::new(usize::try_from(config.queued_max_request_bytes).unwrap_or(0)),
+            admission: lifecycle::admission(&config),
+            metrics,
+            config,
+        }
+    }
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    GroupConfig {
+        min_session_timeout_ms: config.group_min_session_timeout_ms,
+        max_session_timeout_ms: config.group_max_session_timeout_ms,
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        max_size: config.group_max_size,
+        offset_metadata_max_bytes: config.offset_metadata_max_bytes,
+        offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+        offset_commit_timeout_ms: config.offsets_commit_timeout_ms,
+        ..GroupConfig::default()
+    }
+}
+
+impl MetricsSource for Broker {
+    fn logs(&self) -> Vec<LogSample> {
+        let replicas = self.cluster.replicas().into_iter();
+        replicas
+            .map(|(name, replica)| {
+                let replica = replica.lock();
+                let log = replica.log();
+                LogSample {
+                    topic: name.topic.into(),
+                    partition: name.partition,
+                    size_bytes: log.size(),
+                    segments: log.segment_count() as u64,
+                    log_start_offset: log.log_start_offset(),
+                    log_end_offset: log.log_end_offset(),
+                    high_watermark: replica.high_watermark(),
+                    leader: replica.check_leader(-1).is_ok(),
+                }
+            })
+            .collect()
+    }
+
+    fn groups(&self) -> Vec<(&'static str, u64)> {
+        self.groups.count_by_state()
+    }
+
+    fn memory(&self) -> MemorySample {
+        MemorySample {
+            used_bytes: self.request_memory.used() as u64,
+            limit_bytes: self.request_memory.limit() as u64,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The cluster as this broker knows it: brokers, topics and the replicas that live here.
+//!
+//! Written only by the controller's updates ([`crate::controller_link`]), read by every request.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use taffrail_control::session::{BrokerRecord, PartitionRecord, TopicRecord};
+use taffrail_control::topic_config::TopicConfig;
+use taffrail_log::FileStorage;
+use taffrail_protocol::Uuid;
+
+use crate::partition::Partition;
+use crate::waiter::PartitionWaiter;
+
+/// A replica that lives on this broker. The lock is held for one step, never across I/O on a socket or an await.
+pub type Replica = Mutex<Partition<FileStorage, PartitionWaiter>>;
+
+/// A topic, its configuration and its partitions. Replaced as a whole when any of it changes.
+pub struct Topic {
+    /// The name.
+    pub name: Arc<str>,
+    /// The id that tells it from others that had the same name.
+    pub id: Uuid,
+    /// The controller's record.
+    pub record: TopicRecord,
+    /// Configuration with every default filled in.
+    pub config: TopicConfig,
+    /// By partition number, without gaps.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// One partition of a topic.
+#[derive(Clone)]
+pub struct TopicPartition {
+    /// The controller's record.
+    pub record: PartitionRecord,
+    /// The replica here, if there is one.
+    pub replica: Option<Arc<Replica>>,
+}
+
+impl Topic {
+    /// The partition of this number.
+    pub fn partition(&self, number: i32) -> Option<&TopicPartition> {
+        self.partitions.get(usize::try_from(number).ok()?)
+    }
+
+    /// Whether it is one of the broker's own (`__consumer_offsets` and the like).
+    pub fn is_internal(&self) -> bool {
+        is_internal(&self.name)
+    }
+}
+
+/// Whether a topic of this name is one of the broker's own.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state")
+}
+
+/// Everything known of the cluster.
+pub struct Cluster {
+    /// The cluster's id.
+    pub id: Arc<str>,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    brokers: BTreeMap<i32, Arc<BrokerRecord>>,
+    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known yet but its id.
+    pub fn new(id: Arc<str>) -> Self {
+        Self { id, state: RwLock::default() }
+    }
+
+    /// The topic of this name.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.state.read().by_name.get(name).cloned()
+    }
+
+    /// The topic of this id.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.state.read().by_id.get(&id).cloned()
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> = self.state.read().by_name.values().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// All replicas that live here, by topic and number.
+    pub fn replicas(&self) -> Vec<(taffrail_log::TopicPartition, Arc<Replica>)> {
+        let topics = self.topics();
+        let all = topics.iter().flat_map(|topic| {
+            let partitions = (0..).zip(&topic.partitions);
+            partitions.filter_map(|(number, partition)| {
+                let name = taffrail_log::TopicPartition::new(&*topic.name, number);
+                Some((name, Arc::clone(partition.replica.as_ref()?)))
+            })
+        });
+        all.collect()
+    }
+
+    /// Whether any topic asks for syncs by time (`flush.ms`).
+    pub fn has_flush_interval(&self) -> bool {
+        self.state.read().by_name.values().any(|topic| topic.config.flush_ms < i64::MAX)
+    }
+
+    /// All registered brokers that are not fenced, by id.
+    pub fn live_brokers(&self) -> Vec<Arc<BrokerRecord>> {
+        self.state.read().brokers.values().filter(|broker| !broker.fenced).cloned().collect()
+    }
+
+    /// All registered brokers, fenced ones too, by id.
+    pub fn brokers(&self) -> Vec<Arc<BrokerRecord>> {
+        self.state.read().brokers.values().cloned().collect()
+    }
+
+    /// Puts a broker in or replaces it.
+    pub fn put_broker(&self, broker: BrokerRecord) {
+        self.state.write().brokers.insert(broker.broker_id, Arc::new(broker));
+    }
+
+    /// Takes a broker out.
+    pub fn remove_broker(&self, broker_id: i32) {
+        self.state.write().brokers.remove(&broker_id);
+    }
+
+    /// Puts a topic in or replaces it. A topic of another id under the same name gives way.
+    pub fn put_topic(&self, topic: Arc<Topic>) {
+        let mut state = self.state.write();
+        state.by_id.insert(topic.id, Arc::clone(&topic));
+        if let Some(old) = state.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic))
+            && old.id != topic.id
+        {
+            state.by_id.remove(&old.id);
+        }
+    }
+
+    /// Takes a topic out and returns it.
+    pub fn remove_topic(&self, id: Uuid) -> Option<Arc<Topic>> {
+        let mut state = self.state.write();
+        let topic = state.by_id.remove(&id)?;
+        if state.by_name.get(&topic.name).is_some_and(|named| named.id == id) {
+            state.by_name.remove(&topic.name);
+        }
+        Some(topic)
+    }
+}

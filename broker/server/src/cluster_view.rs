@@ -1,0 +1,191 @@
+//! The cluster as the clients of one listener see it: brokers by the addresses of that listener, and of each partition
+//! who leads it and which replicas can be reached (`org.apache.kafka.metadata.MetadataCache`).
+
+use std::sync::Arc;
+
+use taffrail_control::session::{BrokerRecord, Member, PartitionRecord};
+use taffrail_protocol::ErrorCode;
+
+use crate::cluster::Cluster;
+
+/// Stands for "no broker".
+pub const NO_BROKER: i32 = -1;
+
+/// The brokers at one moment, as a listener shows them.
+pub struct ClusterView<'a> {
+    listener: &'a str,
+    /// Fenced ones too, by id.
+    brokers: Vec<Arc<BrokerRecord>>,
+}
+
+/// A broker and where the listener's clients reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node<'a> {
+    /// The broker's id.
+    pub id: i32,
+    /// The host that clients are told.
+    pub host: &'a str,
+    /// The port that clients are told.
+    pub port: i32,
+    /// The failure domain.
+    pub rack: Option<&'a str>,
+    /// Whether the broker is fenced: it leads nothing.
+    pub fenced: bool,
+}
+
+/// Who leads a partition, for a listener's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leader {
+    /// This broker.
+    Broker(i32),
+    /// Nobody who is alive.
+    None,
+    /// A broker that does not have this listener.
+    WithoutListener,
+}
+
+impl Leader {
+    /// The broker's id, or [`NO_BROKER`].
+    pub fn id(self) -> i32 {
+        match self {
+            Self::Broker(id) => id,
+            Self::None | Self::WithoutListener => NO_BROKER,
+        }
+    }
+
+    /// The error to put beside the partition in an answer that can tell a missing listener from a missing leader.
+    pub fn error(self) -> ErrorCode {
+        match self {
+            Self::Broker(_) => ErrorCode::NONE,
+            Self::None => ErrorCode::LEADER_NOT_AVAILABLE,
+            Self::WithoutListener => ErrorCode::LISTENER_NOT_FOUND,
+        }
+    }
+}
+
+impl<'a> ClusterView<'a> {
+    /// The brokers of `cluster` as they are now.
+    pub fn new(cluster: &Cluster, listener: &'a str) -> Self {
+        Self { listener, brokers: cluster.brokers() }
+    }
+
+    /// The brokers that have this listener, fenced ones too, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.brokers.iter().filter_map(|broker| self.node_of(broker))
+    }
+
+    /// The broker of this id, if it is alive and has this listener.
+    pub fn live_node(&self, id: i32) -> Option<Node<'_>> {
+        self.node_of(self.broker(id)?).filter(|node| !node.fenced)
+    }
+
+    fn broker(&self, id: i32) -> Option<&BrokerRecord> {
+        let index = self.brokers.binary_search_by_key(&id, |broker| broker.broker_id).ok()?;
+        Some(&self.brokers[index])
+    }
+
+    fn node_of<'b>(&self, broker: &'b BrokerRecord) -> Option<Node<'b>> {
+        let endpoint = broker.endpoints.iter().find(|endpoint| endpoint.listener == self.listener)?;
+        Some(Node {
+            id: broker.broker_id,
+            host: &endpoint.host,
+            port: endpoint.port.into(),
+            rack: broker.rack.as_deref(),
+            fenced: broker.fenced,
+        })
+    }
+
+    /// Who leads the partition. A leader that was registered anew since it was elected leads no more.
+    pub fn leader(&self, partition: &PartitionRecord) -> Leader {
+        let Some(leader) = partition.leader else { return Leader::None };
+        match self.broker(leader.broker_id) {
+            Some(broker) if !broker.fenced && broker.incarnation == leader.incarnation => {
+                match self.node_of(broker) {
+                    Some(node) => Leader::Broker(node.id),
+                    None => Leader::WithoutListener,
+                }
+            }
+            _ => Leader::None,
+        }
+    }
+
+    /// Those of the partition's replicas that the listener's clients cannot reach.
+    pub fn offline_replicas(&self, partition: &PartitionRecord) -> Vec<i32> {
+        let offline = |id: &&i32| self.live_node(**id).is_none();
+        partition.replicas.iter().filter(offline).copied().collect()
+    }
+}
+
+/// The broker ids of some members.
+pub fn ids(members: &[Member]) -> Vec<i32> {
+    members.iter().map(|member| member.broker_id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_control::session::Endpoint;
+    use taffrail_protocol::Uuid;
+
+    use super::*;
+
+    fn broker(broker_id: i32, fenced: bool, listeners: &[&str]) -> BrokerRecord {
+        let endpoint = |listener: &&str| Endpoint {
+            listener: (*listener).to_owned(),
+            host: format!("broker-{broker_id}"),
+            port: 9092,
+        };
+        let endpoints = listeners.iter().map(endpoint).collect();
+        BrokerRecord { broker_id, incarnation: 7, endpoints, rack: None, fenced }
+    }
+
+    fn led_by(broker_id: i32, incarnation: u64) -> PartitionRecord {
+        PartitionRecord {
+            topic_id: Uuid::ZERO,
+            partition: 0,
+            creation: 1,
+            replicas: vec![1, 2, 3, 4],
+            leader: Some(Member { broker_id, incarnation }),
+            leader_epoch: 0,
+            partition_epoch: 0,
+            isr: vec![],
+            elr: vec![],
+            min_isr: 1,
+        }
+    }
+
+    fn cluster() -> Cluster {
+        let cluster = Cluster::new("cluster".into());
+        cluster.put_broker(broker(1, false, &["CLIENTS", "BROKERS"]));
+        cluster.put_broker(broker(2, true, &["CLIENTS"]));
+        cluster.put_broker(broker(3, false, &["BROKERS"]));
+        cluster
+    }
+
+    #[test]
+    fn only_a_live_broker_in_the_incarnation_of_the_record_leads() {
+        let cluster = cluster();
+        let view = ClusterView::new(&cluster, "CLIENTS");
+        assert_eq!(view.leader(&led_by(1, 7)), Leader::Broker(1));
+        assert_eq!(view.leader(&led_by(1, 6)), Leader::None);
+        assert_eq!(view.leader(&led_by(2, 7)), Leader::None);
+        assert_eq!(view.leader(&led_by(3, 7)), Leader::WithoutListener);
+        assert_eq!(view.leader(&led_by(4, 7)), Leader::None);
+        assert_eq!(view.leader(&PartitionRecord { leader: None, ..led_by(1, 7) }), Leader::None);
+    }
+
+    #[test]
+    fn replicas_on_fenced_missing_or_unreachable_brokers_are_offline() {
+        let cluster = cluster();
+        assert_eq!(ClusterView::new(&cluster, "CLIENTS").offline_replicas(&led_by(1, 7)), [2, 3, 4]);
+        assert_eq!(ClusterView::new(&cluster, "BROKERS").offline_replicas(&led_by(1, 7)), [2, 4]);
+    }
+
+    #[test]
+    fn nodes_have_the_address_of_the_listener() {
+        let cluster = cluster();
+        let view = ClusterView::new(&cluster, "CLIENTS");
+        let ids: Vec<_> = view.nodes().map(|node| (node.id, node.host.to_owned(), node.fenced)).collect();
+        assert_eq!(ids, [(1, "broker-1".to_owned(), false), (2, "broker-2".to_owned(), true)]);
+        assert_eq!(view.live_node(2), None);
+    }
+}

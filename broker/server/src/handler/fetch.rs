@@ -1,0 +1,323 @@
+//! Fetch (key 1): ranges of segment files to consumers, without looking into them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taffrail_protocol::codec::RecordSet;
+use taffrail_protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
+use taffrail_protocol::messages::{FetchRequest, FetchResponse};
+use taffrail_protocol::{ErrorCode, Uuid};
+
+use crate::call::Call;
+use crate::clock;
+use crate::cluster::{Replica, Topic};
+use crate::fetch_session::{FetchContext, FetchPartition, FetchTopic, NO_SESSION, Told};
+use crate::net::outbox::{FileRange, Response};
+use crate::net::parked::{Answer, Parked};
+use crate::partition::{Isolation, ParkId, read_error_code};
+use crate::request::{Operation, Resource, authorize};
+use crate::waiter::{FetchWait, PartitionWaiter};
+
+/// Versions from this one on name topics by id (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// The replica id of a consumer.
+const CONSUMER: i32 = -1;
+
+/// What a fetch wants, apart from its partitions.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    max_wait: Duration,
+    min_bytes: u64,
+    max_bytes: u32,
+    isolation: Isolation,
+}
+
+/// What was found for one partition.
+struct Found {
+    asked: FetchPartition,
+    topic: Option<Arc<Topic>>,
+    error: ErrorCode,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    log_start_offset: i64,
+    /// The end of what was readable; a different one later means that there is more.
+    readable_end: i64,
+    records: Option<FileRange>,
+}
+
+impl Found {
+    fn failed(asked: FetchPartition, topic: Option<Arc<Topic>>, error: ErrorCode) -> Self {
+        Self {
+            asked,
+            topic,
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            readable_end: -1,
+            records: None,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.records.as_ref().map_or(0, |range| u64::from(range.len))
+    }
+
+    fn replica(&self) -> Option<&Arc<Replica>> {
+        self.topic.as_ref()?.partition(self.asked.partition)?.replica.as_ref()
+    }
+}
+
+/// Handles a fetch request.
+pub fn handle(call: Call, body: &[u8]) -> Answer {
+    let request: FetchRequest<'_> = match call.decode(body) {
+        Ok(request) => request,
+        Err(error) => return call.unreadable(&error),
+    };
+    if request.replica_id.max(request.replica_state.replica_id) > CONSUMER {
+        // Replication proves who it is with a token of the controller; nobody can have one.
+        return refuse(&call, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+    }
+    let terms = Terms {
+        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: u32::try_from(request.max_bytes.min(call.broker.config.fetch_max_bytes)).unwrap_or(0),
+        isolation: if request.isolation_level == 1 {
+            Isolation::ReadCommitted
+        } else {
+            Isolation::ReadUncommitted
+        },
+    };
+    let by_id = call.version() >= TOPIC_IDS_FROM;
+    let context = call.broker.fetch_sessions.lock().begin(
+        clock::now_ms(),
+        (request.session_id, request.session_epoch),
+        by_id,
+        asked(&request, by_id),
+        &forgotten(&request, by_id),
+    );
+    let context = match context {
+        Ok(context) => context,
+        Err(code) => return refuse(&call, code),
+    };
+    drop(request);
+    let found = read_all(&call, &context, &terms);
+    let bytes: u64 = found.iter().map(Found::bytes).sum();
+    let failed = found.iter().any(|found| found.error != ErrorCode::NONE);
+    if terms.max_wait.is_zero() || found.is_empty() || failed || bytes >= terms.min_bytes {
+        return Answer::Now(respond(&call, &context, found));
+    }
+    park(call, context, terms, found, bytes)
+}
+
+fn refuse(call: &Call, code: ErrorCode) -> Answer {
+    call.note_error(code);
+    call.answer(&FetchResponse { error_code: code, session_id: NO_SESSION, ..FetchResponse::default() })
+}
+
+fn topic_key(by_id: bool, name: &str, id: Uuid) -> FetchTopic {
+    if by_id { FetchTopic::Id(id) } else { FetchTopic::Name(name.into()) }
+}
+
+fn asked(request: &FetchRequest<'_>, by_id: bool) -> Vec<FetchPartition> {
+    let mut asked = Vec::new();
+    for topic in &request.topics {
+        let key = topic_key(by_id, &topic.topic, topic.topic_id);
+        asked.extend(topic.partitions.iter().map(|partition| FetchPartition {
+            topic: key.clone(),
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            max_bytes: partition.partition_max_bytes,
+            current_leader_epoch: partition.current_leader_epoch,
+        }));
+    }
+    asked
+}
+
+fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<(FetchTopic, i32)> {
+    let topics = request.forgotten_topics_data.iter();
+    topics
+        .flat_map(|topic| {
+            let key = topic_key(by_id, &topic.topic, topic.topic_id);
+            topic.partitions.iter().map(move |partition| (key.clone(), *partition))
+        })
+        .collect()
+}
+
+/// Reads every partition of the request, within its bounds. The first batch goes out even where it is larger than they
+/// are, or a consumer would never get past it (KIP-74).
+fn read_all(call: &Call, context: &FetchContext, terms: &Terms) -> Vec<Found> {
+    let mut left = terms.max_bytes;
+    let mut nothing_yet = true;
+    let partitions = context.partitions().into_iter();
+    partitions
+        .map(|asked| {
+            let limit = u32::try_from(asked.max_bytes).unwrap_or(0).min(left);
+            let found = read_one(call, asked, limit, nothing_yet, terms.isolation);
+            if let Some(range) = &found.records {
+                nothing_yet = false;
+                left = left.saturating_sub(range.len);
+            }
+            found
+        })
+        .collect()
+}
+
+fn read_one(
+    call: &Call,
+    asked: FetchPartition,
+    max_bytes: u32,
+    at_least_one_batch: bool,
+    isolation: Isolation,
+) -> Found {
+    let cluster = &call.broker.cluster;
+    let (topic, missing) = match &asked.topic {
+        FetchTopic::Name(name) => (cluster.topic(name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        FetchTopic::Id(id) => (cluster.topic_by_id(*id), ErrorCode::UNKNOWN_TOPIC_ID),
+    };
+    let Some(topic) = topic else { return Found::failed(asked, None, missing) };
+    if !authorize(&call.context, Operation::Read, Resource::Topic(&topic.name)) {
+        return Found::failed(asked, Some(topic), ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
+    let replica = match topic.partition(asked.partition) {
+        None => return Found::failed(asked, Some(topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        Some(partition) => match &partition.replica {
+            None => return Found::failed(asked, Some(Arc::clone(&topic)), ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            Some(replica) => Arc::clone(replica),
+        },
+    };
+    let mut partition = replica.lock();
+    if let Err(code) = partition.check_leader(asked.current_leader_epoch) {
+        drop(partition);
+        return Found::failed(asked, Some(topic), code);
+    }
+    let read = match partition.read(asked.fetch_offset, max_bytes, at_least_one_batch, isolation) {
+        Ok(read) => read,
+        Err(error) => {
+            drop(partition);
+            return Found::failed(asked, Some(topic), read_error_code(&error));
+        }
+    };
+    Found {
+        error: ErrorCode::NONE,
+        high_watermark: partition.high_watermark(),
+        last_stable_offset: partition.readable_end(Isolation::ReadCommitted),
+        log_start_offset: partition.log().log_start_offset(),
+        readable_end: partition.readable_end(isolation),
+        records: read.map(|range| FileRange { file: range.file, position: range.position, len: range.len }),
+        asked,
+        topic: Some(topic),
+    }
+}
+
+/// Parks the request on all of its partitions. A partition that moved on since it was read makes it due at once.
+fn park(call: Call, context: FetchContext, terms: Terms, found: Vec<Found>, bytes: u64) -> Answer {
+    let missing = i64::try_from(terms.min_bytes - bytes).unwrap_or(i64::MAX);
+    let wait = FetchWait::new(call.waiter.clone(), missing);
+    let mut places = Vec::with_capacity(found.len());
+    for found in &found {
+        let Some(replica) = found.replica() else { continue };
+        let mut partition = replica.lock();
+        let id = partition.await_data(PartitionWaiter::Fetch(Arc::clone(&wait)));
+        let moved = partition.readable_end(terms.isolation) != found.readable_end
+            || partition.check_leader(found.asked.current_leader_epoch).is_err();
+        drop(partition);
+        places.push((Arc::clone(replica), id));
+        if moved {
+            wait.look_again();
+        }
+    }
+    let deadline = Instant::now() + terms.max_wait;
+    Answer::Later(Box::new(ParkedFetch { call: Some(call), context, terms, wait, places, deadline }))
+}
+
+/// A fetch that waits for data. Dropping it takes it off its partitions.
+struct ParkedFetch {
+    call: Option<Call>,
+    context: FetchContext,
+    terms: Terms,
+    wait: Arc<FetchWait>,
+    places: Vec<(Arc<Replica>, ParkId)>,
+    deadline: Instant,
+}
+
+impl Parked for ParkedFetch {
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.deadline)
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Response> {
+        if !self.wait.is_due() && now < self.deadline {
+            return None;
+        }
+        let call = self.call.take()?;
+        let found = read_all(&call, &self.context, &self.terms);
+        Some(respond(&call, &self.context, found))
+    }
+}
+
+impl Drop for ParkedFetch {
+    fn drop(&mut self) {
+        for (replica, id) in self.places.drain(..) {
+            replica.lock().leave(id);
+        }
+    }
+}
+
+fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
+    let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
+    let mut ranges = Vec::new();
+    let mut last_topic: Option<FetchTopic> = None;
+    let aborted = |found: &Found| (found.last_stable_offset >= 0).then(Vec::new);
+    for mut found in found {
+        let told = Told {
+            error: found.error,
+            high_watermark: found.high_watermark,
+            log_start_offset: found.log_start_offset,
+        };
+        call.note_error(found.error);
+        let records = found.records.take();
+        if !context.tell(&found.asked.topic, found.asked.partition, told, records.is_some()) {
+            continue;
+        }
+        if last_topic.as_ref() != Some(&found.asked.topic) {
+            responses.push(topic_response(&found.asked.topic));
+            last_topic = Some(found.asked.topic.clone());
+        }
+        let records = match records {
+            // An empty set and not null: older clients stumble over null.
+            None => RecordSet::Bytes(Cow::Borrowed(&[])),
+            Some(range) => {
+                let splice = RecordSet::Splice { len: range.len, id: ranges.len() as u32 };
+                ranges.push(range);
+                splice
+            }
+        };
+        let Some(response) = responses.last_mut() else { continue };
+        response.partitions.push(PartitionData {
+            partition_index: found.asked.partition,
+            error_code: found.error,
+            high_watermark: found.high_watermark,
+            last_stable_offset: found.last_stable_offset,
+            log_start_offset: found.log_start_offset,
+            aborted_transactions: aborted(&found),
+            records,
+            ..PartitionData::default()
+        });
+    }
+    call.encode_with_ranges(
+        &FetchResponse { session_id: context.session_id(), responses, ..FetchResponse::default() },
+        ranges,
+    )
+}
+
+fn topic_response(topic: &FetchTopic) -> FetchableTopicResponse<'static> {
+    match topic {
+        FetchTopic::Name(name) => FetchableTopicResponse {
+            topic: Cow::Owned(name.to_string()),
+            ..FetchableTopicResponse::default()
+        },
+        FetchTopic::Id(id) => FetchableTopicResponse { topic_id: *id, ..FetchableTopicResponse::default() },
+    }
+}

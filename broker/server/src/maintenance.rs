@@ -1,0 +1,142 @@
+//! Work that no request waits for: syncing sealed segments, checkpoints, forgetting producers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taffrail_log::TopicPartition;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::broker::Broker;
+use crate::clock;
+use crate::cluster::Replica;
+use crate::replicas::Replicas;
+
+/// Replicas whose sealed segments wait to be synced. More than that are found by the next round.
+const QUEUE: usize = 1024;
+/// How often logs are looked at for `flush.ms`.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// The way to ask for a replica to be synced soon.
+#[derive(Clone)]
+pub struct SyncQueue(mpsc::Sender<Arc<Replica>>);
+
+/// The other end of a [`SyncQueue`].
+pub struct SyncRequests(mpsc::Receiver<Arc<Replica>>);
+
+/// A queue of replicas to be synced.
+pub fn sync_queue() -> (SyncQueue, SyncRequests) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (SyncQueue(sender), SyncRequests(receiver))
+}
+
+impl SyncQueue {
+    /// Has a replica synced soon: it began a new segment. When the queue is full the sync is left to the next roll or
+    /// the stop; until then recovery after a crash has more to check, and nothing else.
+    pub fn push(&self, replica: &Arc<Replica>) {
+        if self.0.try_send(Arc::clone(replica)).is_err() {
+            tracing::debug!("the queue of segments to sync is full");
+        }
+    }
+}
+
+/// Works until `stop` changes.
+pub async fn run(
+    broker: Arc<Broker>,
+    replicas: Arc<Replicas>,
+    mut requests: SyncRequests,
+    mut stop: watch::Receiver<bool>,
+) {
+    let config = &broker.config;
+    let checkpoint_every = Duration::from_millis(
+        u64::try_from(config.log_flush_offset_checkpoint_interval_ms).unwrap_or(60_000),
+    );
+    let forget_every = Duration::from_millis(
+        u64::try_from(config.producer_id_expiration_check_interval_ms).unwrap_or(600_000),
+    );
+    let mut round = ticks(ROUND);
+    let mut checkpoint = ticks(checkpoint_every);
+    let mut forget = ticks(forget_every);
+    let mut checkpointed = 0;
+    loop {
+        tokio::select! {
+            replica = requests.0.recv() => {
+                let Some(replica) = replica else { return };
+                in_background(move || sync(&replica)).await;
+            }
+            _ = round.tick(), if broker.cluster.has_flush_interval() => {
+                let broker = Arc::clone(&broker);
+                in_background(move || sync_due(&broker)).await;
+            }
+            _ = checkpoint.tick() => {
+                let all = broker.cluster.replicas();
+                let state = fingerprint(&all);
+                if state != checkpointed {
+                    checkpointed = state;
+                    let replicas = Arc::clone(&replicas);
+                    in_background(move || {
+                        if let Err(error) = replicas.checkpoint(&all) {
+                            tracing::error!("{error}; trying again in a while");
+                        }
+                    })
+                    .await;
+                }
+            }
+            _ = forget.tick() => forget_producers(&broker),
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let period = period.max(Duration::from_millis(1));
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn in_background(work: impl FnOnce() + Send + 'static) {
+    // Fails only when the runtime is shutting down.
+    let _ = tokio::task::spawn_blocking(work).await;
+}
+
+/// Syncs a log without holding its partition meanwhile.
+fn sync(replica: &Replica) {
+    let flush = replica.lock().log_mut().begin_flush();
+    let flushed = match flush {
+        Ok(Some(flush)) => flush.run(),
+        Ok(None) => return,
+        // Whoever poisoned it has told.
+        Err(_poisoned) => return,
+    };
+    if let Err(poisoned) = replica.lock().log_mut().finish_flush(flushed, clock::now_ms()) {
+        tracing::error!("{poisoned}; the partition serves reads only until the broker is started again");
+    }
+}
+
+fn sync_due(broker: &Broker) {
+    let now_ms = clock::now_ms();
+    for (_, replica) in broker.cluster.replicas() {
+        let due = replica.lock().log().flush_due(now_ms);
+        if due {
+            sync(&replica);
+        }
+    }
+}
+
+/// Changes whenever something changes that a checkpoint would tell.
+fn fingerprint(replicas: &[(TopicPartition, Arc<Replica>)]) -> i64 {
+    replicas.iter().fold(0, |sum: i64, (_, replica)| {
+        let replica = replica.lock();
+        let log = replica.log();
+        [replica.high_watermark(), log.recovery_point(), log.log_start_offset(), 1]
+            .iter()
+            .fold(sum, |sum, position| sum.wrapping_mul(31).wrapping_add(*position))
+    })
+}
+
+fn forget_producers(broker: &Broker) {
+    for (_, replica) in broker.cluster.replicas() {
+        replica.lock().log_mut().remove_expired_producers(clock::now_ms());
+    }
+}

@@ -1,0 +1,235 @@
+//! What the broker does when the controller tells it of a change: it opens, leads, gives up and deletes replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use taffrail_control::session::{ClusterUpdate, Member, PartitionRecord, TopicRecord};
+use taffrail_protocol::Uuid;
+
+use crate::auto_create::OFFSETS_TOPIC;
+use crate::broker::Broker;
+use crate::cluster::{Replica, Topic, TopicPartition};
+use crate::controller_link::ControllerLink;
+use crate::partition::Effects;
+use crate::replicas::{Replicas, log_config};
+use crate::waiter::carry_out;
+
+/// Applies the controller's updates, one after the other.
+pub struct Updates {
+    broker: Arc<Broker>,
+    replicas: Arc<Replicas>,
+    /// This broker in this life; a record that names another incarnation does not make it leader (rule 7).
+    me: Member,
+    /// Threads that open logs (`num.recovery.threads.per.data.dir`).
+    threads: NonZeroUsize,
+}
+
+/// A topic as an update tells of it.
+struct Target<'a> {
+    record: TopicRecord,
+    known: Option<Arc<Topic>>,
+    partitions: Vec<&'a PartitionRecord>,
+}
+
+/// A partition as an update tells of it.
+struct Change {
+    record: PartitionRecord,
+    replica: Option<Arc<Replica>>,
+}
+
+impl Updates {
+    /// For the broker `me`.
+    pub fn new(broker: Arc<Broker>, replicas: Arc<Replicas>, me: Member, threads: NonZeroUsize) -> Self {
+        Self { broker, replicas, me, threads }
+    }
+
+    /// The way to the controller.
+    pub fn link(&self) -> ControllerLink {
+        self.broker.controller.clone()
+    }
+
+    /// Applies one update. Blocks on the disk; has to be called within the runtime.
+    pub fn apply(&self, update: &ClusterUpdate) {
+        let cluster = &self.broker.cluster;
+        for broker in &update.brokers {
+            cluster.put_broker(broker.clone());
+        }
+        for broker_id in &update.removed_brokers {
+            cluster.remove_broker(*broker_id);
+        }
+        for id in self.removed_topics(update) {
+            if let Some(topic) = cluster.remove_topic(id) {
+                self.retire(&topic);
+            }
+        }
+        let mut changed: BTreeMap<Uuid, Vec<&PartitionRecord>> = BTreeMap::new();
+        for topic in &update.topics {
+            changed.entry(topic.topic_id).or_default();
+        }
+        for partition in &update.partitions {
+            changed.entry(partition.topic_id).or_default().push(partition);
+        }
+        let records: BTreeMap<Uuid, &TopicRecord> =
+            update.topics.iter().map(|topic| (topic.topic_id, topic)).collect();
+        let targets: Vec<_> = changed
+            .into_iter()
+            .filter_map(|(id, partitions)| {
+                let known = cluster.topic_by_id(id);
+                let record = records.get(&id).map(|record| (*record).clone());
+                let record = record.or_else(|| known.as_ref().map(|topic| topic.record.clone()))?;
+                Some(Target { record, known, partitions })
+            })
+            .collect();
+        self.put_topics(targets);
+        if update.snapshot {
+            self.replicas.move_strays_aside(|partition| {
+                let topic = cluster.topic(&partition.topic);
+                topic.is_some_and(|topic| topic.partition(partition.partition).is_some())
+            });
+        }
+    }
+
+    /// Whether any partition is still said to be led by this broker in an earlier life.
+    pub fn names_former_self(&self) -> bool {
+        let former = |leader: Member| {
+            leader.broker_id == self.me.broker_id && leader.incarnation < self.me.incarnation
+        };
+        let topics = self.broker.cluster.topics();
+        let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.any(|partition| partition.record.leader.is_some_and(former))
+    }
+
+    fn removed_topics(&self, update: &ClusterUpdate) -> Vec<Uuid> {
+        if !update.snapshot {
+            return update.removed_topics.clone();
+        }
+        let told: BTreeSet<Uuid> = update.topics.iter().map(|topic| topic.topic_id).collect();
+        let known = self.broker.cluster.topics().into_iter().map(|topic| topic.id);
+        known.filter(|id| !told.contains(id)).collect()
+    }
+
+    /// The topic is deleted: whoever waits is told, and its logs go.
+    fn retire(&self, topic: &Topic) {
+        tracing::info!("topic {} ({}) is deleted", topic.name, topic.id);
+        let delay = Duration::from_millis(u64::try_from(topic.config.file_delete_delay_ms).unwrap_or(0));
+        let mut effects = Effects::new();
+        for (number, partition) in (0..).zip(&topic.partitions) {
+            let Some(replica) = &partition.replica else { continue };
+            if *topic.name == *OFFSETS_TOPIC {
+                self.broker.groups.hand_over(number);
+            }
+            replica.lock().resign(&mut effects);
+            self.replicas.delete(replica, delay);
+        }
+        carry_out(&mut effects);
+    }
+
+    /// Brings topics to their new state: opens what is missing, all topics' logs side by side, then takes the roles.
+    fn put_topics(&self, targets: Vec<Target<'_>>) {
+        let config = &self.broker.config;
+        let changes = targets.iter().flat_map(|Target { record, known, partitions }| {
+            let log_config = log_config(&config.topic(&record.config), config);
+            partitions.iter().map(move |partition| {
+                let here = partition.replicas.contains(&self.me.broker_id);
+                let known = known.as_ref().and_then(|topic| topic.partition(partition.partition));
+                let replica = known.and_then(|partition| partition.replica.clone());
+                let missing = (here && replica.is_none()).then(|| (record.name.as_ref(), log_config.clone()));
+                (Change { record: (*partition).clone(), replica }, missing)
+            })
+        });
+        let (mut changes, missing): (Vec<_>, Vec<_>) = changes.unzip();
+        let work = changes
+            .iter_mut()
+            .zip(missing)
+            .filter_map(|(change, missing)| Some((change, missing?)))
+            .collect();
+        let made_any = self.open_all(work);
+        if made_any {
+            self.replicas.sync_names();
+        }
+        let mut changes = changes.into_iter();
+        for Target { record, known, partitions } in targets {
+            let changes = changes.by_ref().take(partitions.len()).collect();
+            self.put_topic(record, known.as_deref(), changes);
+        }
+    }
+
+    fn put_topic(&self, record: TopicRecord, known: Option<&Topic>, changes: Vec<Change>) {
+        let config = self.broker.config.topic(&record.config);
+        let mut partitions = known.map(|topic| topic.partitions.clone()).unwrap_or_default();
+        if known.is_some_and(|topic| topic.record.config != record.config) {
+            for replica in partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
+                replica.lock().log_mut().update_config(log_config(&config, &self.broker.config));
+            }
+        }
+        let mut taken_over = Vec::new();
+        for change in changes {
+            let number = usize::try_from(change.record.partition).unwrap_or(usize::MAX);
+            let partition = TopicPartition { record: change.record, replica: change.replica };
+            if self.take_role(&partition) && *record.name == *OFFSETS_TOPIC {
+                taken_over.push((partition.record.partition, partition.replica.clone()));
+            }
+            match partitions.get_mut(number) {
+                Some(place) => *place = partition,
+                // Updates tell of new partitions in their order, without gaps.
+                None => partitions.push(partition),
+            }
+        }
+        self.broker.cluster.put_topic(Arc::new(Topic {
+            name: Arc::clone(&record.name),
+            id: record.topic_id,
+            record,
+            config,
+            partitions,
+        }));
+        for (number, replica) in taken_over {
+            if let Some(replica) = replica {
+                self.broker.groups.take_over(number, replica);
+            }
+        }
+    }
+
+    /// Tells the replica its record. True when this broker leads from now on and did not before.
+    fn take_role(&self, partition: &TopicPartition) -> bool {
+        let Some(replica) = &partition.replica else { return false };
+        let leads = partition.record.leader == Some(self.me);
+        let mut effects = Effects::new();
+        let mut replica = replica.lock();
+        let led = replica.check_leader(-1).is_ok();
+        if let Err(poisoned) = replica.assign(partition.record.clone(), leads, &mut effects) {
+            tracing::error!("partition {} cannot be led: {poisoned}", partition.record.partition);
+        }
+        let leads = replica.check_leader(-1).is_ok();
+        drop(replica);
+        carry_out(&mut effects);
+        leads && !led
+    }
+
+    /// Opens or makes the logs of `work` on several threads. False when there was nothing to do.
+    fn open_all<'a>(&self, work: Vec<(&'a mut Change, (&'a str, taffrail_log::LogConfig))>) -> bool {
+        let any = !work.is_empty();
+        let threads = self.threads.get().min(work.len());
+        let queue = Mutex::new(work.into_iter());
+        let open_next = || {
+            loop {
+                let Some((change, (name, config))) = queue.lock().next() else { return };
+                match self.replicas.open_or_create(name, &change.record, config) {
+                    Ok(replica) => change.replica = Some(Arc::new(replica)),
+                    Err(error) => tracing::error!(
+                        "{name}-{} is not served: {error}; mend the cause and start the broker again",
+                        change.record.partition
+                    ),
+                }
+            }
+        };
+        match threads {
+            0 => {}
+            1 => open_next(),
+            _ => std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(open_next)))),
+        }
+        any
+    }
+}
