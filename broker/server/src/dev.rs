@@ -23,7 +23,7 @@ const BROKER_ID: i32 = 0;
 /// Where in the data directory the controller's file is.
 const CONTROLLER_DIR: &str = "controller";
 /// Where in the data directory the broker's logs are.
-const BROKER_DIR: &str = "broker-0";
+const BROKER_DIR: &str = "brokers/0";
 
 /// The configuration that the options make.
 ///

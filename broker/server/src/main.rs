@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use taffrail_log::dump::{self, DumpOptions};
 use taffrail_server::config::cli::{Cli, Command, DevOptions, DumpLogOptions};
 use taffrail_server::{dev, logging};
@@ -29,6 +30,7 @@ fn serve(options: DevOptions) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::try_from(config.num_network_threads).unwrap_or(1).clamp(1, cores()))
         .max_blocking_threads(usize::try_from(config.num_io_threads).unwrap_or(1).max(2))
@@ -41,6 +43,15 @@ fn serve(options: DevOptions) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// Takes as many file descriptors as are allowed: each connection and each partition that is written to needs one.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(errno) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit on open files cannot be raised: {errno}");
     }
 }
 

@@ -72,8 +72,8 @@ Print what is in files of a Kafka log directory, written by Taffrail or by Apach
 The name's ending says what a file is: .log (record batches and records), .index, .timeindex, .txnindex or .snapshot.",
         after_long_help = "\
 Examples:
-  taffrail dump-log taffrail-data/broker-0/greetings-0/00000000000000000000.log
-  taffrail dump-log --json taffrail-data/broker-0/greetings-0/*.log | jq .offset
+  taffrail dump-log taffrail-data/brokers/0/greetings-0/00000000000000000000.log
+  taffrail dump-log --json taffrail-data/brokers/0/greetings-0/*.log | jq .offset
 
 Exit status: 0 if all files are sound, 1 if one cannot be read or is damaged, 2 for options that are not valid."
     )]
