@@ -80,6 +80,8 @@ pub struct Log<S: Storage> {
     /// The end offset of the youngest producer snapshot, or -1.
     snapshot_offset: i64,
     epochs: LeaderEpochs,
+    /// Whether they hold an epoch that the file lacks, because nothing was appended in it yet.
+    epochs_unwritten: bool,
     /// Counts changes of the directory's names and of its small files.
     changes: u64,
     /// How many of them are durable.
@@ -119,6 +121,7 @@ impl<S: Storage> Log<S> {
             producers: loaded.producers,
             snapshot_offset: loaded.snapshot_offset,
             epochs: loaded.epochs,
+            epochs_unwritten: false,
             changes: u64::from(loaded.files_changed),
             changes_synced: 0,
             generation: 0,
@@ -175,6 +178,7 @@ impl<S: Storage> Log<S> {
             producers: ProducerStates::default(),
             snapshot_offset: -1,
             epochs: LeaderEpochs::default(),
+            epochs_unwritten: false,
             changes: 1,
             changes_synced: 0,
             generation: 0,
@@ -292,14 +296,18 @@ impl<S: Storage> Log<S> {
         self.epochs.end_offset_for(epoch, self.log_end_offset)
     }
 
-    /// Notes that this broker leads with `epoch` from the log's end on, before it appends anything in it.
+    /// Notes that this broker leads with `epoch` from the log's end on, before it appends anything in it. The file is
+    /// written with the first batch of the epoch: an epoch without one would not survive a restart anyway, and a broker
+    /// that takes over thousands of idle partitions shall not write thousands of files.
     pub fn assign_leader_epoch(&mut self, epoch: i32) -> Result<(), Poisoned> {
         self.check_writable()?;
-        self.assign_epoch(epoch, self.log_end_offset)
+        self.epochs_unwritten |= self.epochs.assign(epoch, self.log_end_offset);
+        Ok(())
     }
 
+    /// Notes the epoch of a batch that is about to be appended.
     fn assign_epoch(&mut self, epoch: i32, start_offset: i64) -> Result<(), Poisoned> {
-        if self.epochs.assign(epoch, start_offset) {
+        if self.epochs.assign(epoch, start_offset) || self.epochs_unwritten {
             self.write_epochs()?;
         }
         Ok(())
@@ -308,6 +316,7 @@ impl<S: Storage> Log<S> {
     fn write_epochs(&mut self) -> Result<(), Poisoned> {
         let written = leader_epoch::write(&self.home.storage, &self.home.dir, &self.epochs);
         self.changes += 1;
+        self.epochs_unwritten = false;
         self.guard("writing leader-epoch-checkpoint", written)
     }
 

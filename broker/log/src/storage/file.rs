@@ -1,8 +1,9 @@
 //! Real files.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub struct FileStorage {
 struct Cache {
     capacity: usize,
     clock: u64,
-    files: HashMap<PathBuf, Cached>,
+    /// Ordered, so that the files of one directory stand together.
+    files: BTreeMap<PathBuf, Cached>,
 }
 
 struct Cached {
@@ -37,7 +39,7 @@ impl FileStorage {
     /// A storage that keeps at most `open_files` files open for readers (at least one). Files that a log writes to are
     /// not counted: one for each partition that was written to.
     pub fn new(open_files: usize) -> Self {
-        let cache = Cache { capacity: open_files.max(1), clock: 0, files: HashMap::new() };
+        let cache = Cache { capacity: open_files.max(1), clock: 0, files: BTreeMap::new() };
         Self { cache: Arc::new(Mutex::new(cache)) }
     }
 
@@ -76,9 +78,13 @@ impl Cache {
         self.files.retain(|_, cached| cached.used > pivot);
     }
 
+    /// Forgets a file, or all files of a directory.
     fn forget(&mut self, path: &Path) {
-        if self.files.remove(path).is_none() {
-            self.files.retain(|cached, _| !cached.starts_with(path));
+        let below = self.files.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
+        let gone: Vec<PathBuf> =
+            below.map(|(cached, _)| cached).take_while(|cached| cached.starts_with(path)).cloned().collect();
+        for path in gone {
+            self.files.remove(&path);
         }
     }
 }
