@@ -16,7 +16,7 @@ use crate::admin::{AdminServer, AdminState, Readiness};
 use crate::config::cli::{DevOptions, HostPort};
 use crate::config::{BrokerConfig, ConfigError, DEV_SETTINGS};
 use crate::lifecycle::{BrokerSetup, LISTENER, RunningBroker};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsSource, StartingBroker};
 
 /// The id of the only broker.
 const BROKER_ID: i32 = 0;
@@ -64,6 +64,13 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
     };
     let controller = LocalController::open(&options.data_dir.join(CONTROLLER_DIR), defaults)?;
     let (readiness, metrics) = (Arc::new(Readiness::new()), Arc::new(Metrics::new()));
+    // Served from before recovery on: a broker that checks its logs for minutes is alive.
+    let source = Arc::new(StartingBroker::default());
+    let admin = tokio::spawn(admin.serve(AdminState {
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::clone(&metrics),
+        source: Arc::clone(&source) as Arc<dyn MetricsSource>,
+    }));
     let starting = RunningBroker::start(BrokerSetup {
         id: BROKER_ID,
         config,
@@ -72,15 +79,14 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
         advertised: advertised(&options, address),
         session: controller.handle().connect(),
         readiness: Arc::clone(&readiness),
-        metrics: Arc::clone(&metrics),
+        metrics,
     });
     let running = tokio::select! {
         started = starting => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let source = Arc::clone(&running.broker);
-    let admin = tokio::spawn(admin.serve(AdminState { readiness: Arc::clone(&readiness), metrics, source }));
+    source.started(&running.broker);
     print_banner(&options.data_dir, address, admin_address);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),

@@ -14,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use taffrail_protocol::{ApiKey, ErrorCode};
 
-use text::{Kind, TextWriter};
+use crate::broker::Broker;
+
+use self::text::{Kind, TextWriter};
 
 /// The upper bounds of the latency buckets, in microseconds: from well under a disk's write to a long poll's end.
 const BUCKETS_US: [u64; 17] = [
@@ -159,6 +161,32 @@ pub trait MetricsSource: Send + Sync {
     fn groups(&self) -> Vec<(&'static str, u64)>;
     /// Memory that requests in work hold, and how much they may hold, in bytes.
     fn memory(&self) -> MemorySample;
+}
+
+/// A broker that may not have started yet, and has nothing to tell until then.
+#[derive(Default)]
+pub struct StartingBroker(OnceLock<Arc<Broker>>);
+
+impl StartingBroker {
+    /// The broker has started. Only the first call counts.
+    pub fn started(&self, broker: &Arc<Broker>) {
+        self.0.get_or_init(|| Arc::clone(broker));
+    }
+}
+
+impl MetricsSource for StartingBroker {
+    fn logs(&self) -> Vec<LogSample> {
+        self.0.get().map(|broker| broker.logs()).unwrap_or_default()
+    }
+
+    fn groups(&self) -> Vec<(&'static str, u64)> {
+        self.0.get().map(|broker| MetricsSource::groups(&**broker)).unwrap_or_default()
+    }
+
+    fn memory(&self) -> MemorySample {
+        let none = MemorySample { used_bytes: 0, limit_bytes: 0 };
+        self.0.get().map_or(none, |broker| broker.memory())
+    }
 }
 
 /// The state of one log.
