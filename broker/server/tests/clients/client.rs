@@ -9,7 +9,7 @@ use rdkafka::config::{ClientConfig, FromClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message, OwnedMessage};
-use rdkafka::producer::future_producer::Delivery;
+use rdkafka::producer::future_producer::{Delivery, DeliveryFuture};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -78,7 +78,7 @@ pub fn try_produce<'a>(
         records.into_iter().map(|record| producer.send_result(record).map_err(|(error, _)| error)).collect();
     // What lingers, goes now.
     producer.flush(PATIENCE).unwrap();
-    let wait = |future| block_on(future).unwrap().map_err(|(error, _)| error);
+    let wait = |future: DeliveryFuture| block_on(future).unwrap().map_err(|(error, _)| error);
     queued.into_iter().map(|queued| queued.and_then(wait)).collect()
 }
 

@@ -30,7 +30,7 @@ fn produce_through_kills(
             let (value, partition) = (number.to_string(), (number % PARTITIONS) as i32);
             let record = FutureRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value.as_bytes());
             deliveries.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
-            // The last records are only sent once the second kill is over, so that it hits a producer at work.
+            // A report each thousand: while one is read and the broker killed, the next thousand is on its way.
             if number % 1_000 == 999 {
                 let waits = deliveries.drain(..).map(|d| block_on(d).unwrap().unwrap());
                 let done: Vec<_> = waits.map(|delivery| (delivery.partition, delivery.offset)).collect();

@@ -31,25 +31,24 @@ impl Member {
         all.extend(properties);
         let consumer: BaseConsumer = client(broker, &all);
         consumer.subscribe(&[topic]).unwrap();
-        let member = Self {
+        let mut member = Self {
             assigned: Arc::default(),
             got: Arc::default(),
             leave: Arc::new(AtomicBool::new(false)),
             thread: None,
         };
         let (assigned, got, leave) = (member.assigned.clone(), member.got.clone(), member.leave.clone());
-        let thread = std::thread::spawn(move || {
+        member.thread = Some(std::thread::spawn(move || {
             while !leave.load(Ordering::Relaxed) {
-                match consumer.poll(Duration::from_millis(20)) {
-                    Some(Ok(message)) => got.lock().unwrap().push(message.detach()),
-                    // Errors of a moment, such as a broker that restarts, are librdkafka's to overcome.
-                    Some(Err(_)) | None => {}
+                // Errors of a moment, such as a broker that restarts, are librdkafka's to overcome.
+                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) {
+                    got.lock().unwrap().push(message.detach());
                 }
                 let now = consumer.assignment().unwrap();
                 *assigned.lock().unwrap() = now.elements().iter().map(|e| e.partition()).collect();
             }
-        });
-        Self { thread: Some(thread), ..member }
+        }));
+        member
     }
 
     fn assigned(&self) -> BTreeSet<i32> {
