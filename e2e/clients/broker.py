@@ -1,0 +1,94 @@
+"""The broker under test: started on a fresh directory, killed and started again at the same address."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+class Broker:
+    def __init__(self, kind, taffrail, kafka_dir, work_dir):
+        self.kind, self.taffrail, self.kafka_dir = kind, taffrail, kafka_dir
+        self.dir = Path(tempfile.mkdtemp(prefix="broker-", dir=work_dir))
+        self.data_dir = self.dir / "data"
+        self.log = self.dir / "log"
+        self.port = 0
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.dir)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        log = self.log.open("ab")
+        if self.kind == "kafka":
+            self.port = self.port or free_port()
+            command = [self.kafka_dir / "single-node", self.dir, str(self.port), "group.initial.rebalance.delay.ms=0"]
+        else:
+            command = [self.taffrail, "dev", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
+            command += ["--data-dir", self.data_dir, "--set", "group.initial.rebalance.delay.ms=0"]
+        begin = self.log.stat().st_size
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while not self._listens(begin):
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the broker ended with {self.process.returncode}: {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the broker does not listen: {self.log_tail()}")
+            time.sleep(0.01)
+
+    def _listens(self, begin):
+        if not self.port:
+            with self.log.open("rb") as log:
+                log.seek(begin)
+                found = re.search(rb"listening on 127\.0\.0\.1:(\d+)", log.read())
+            if not found:
+                return False
+            self.port = int(found[1])
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM, which must end it with status 0 (143 is what a JVM makes of it)."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        assert status == (143 if self.kind == "kafka" else 0), f"exit status {status} after SIGTERM"
+
+    def log_tail(self):
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+def free_port():
+    """A port whose successor is free too: Kafka's controller takes that one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            if port < 65535 and second.connect_ex(("127.0.0.1", port + 1)) != 0:
+                return port
+
+
+def run(command, stdin=None, timeout=120):
+    """A program's standard output; it must end with status 0. What it says on both outputs goes into the failure."""
+    done = subprocess.run([str(word) for word in command], input=stdin, capture_output=True, timeout=timeout)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).decode(errors="replace")[-3000:]
+        raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}: {said}")
+    return done.stdout

@@ -1,0 +1,55 @@
+"""Runs every check against one broker and counts: the last line is `N passed, M failed`."""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import flights
+import java_tools
+import kafka_python
+import kcat
+from broker import Broker
+
+CHECKS = kcat.CHECKS + kafka_python.CHECKS + java_tools.CHECKS + flights.CHECKS
+
+
+def options():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--broker", choices=["taffrail", "kafka"], default="taffrail")
+    parser.add_argument("--taffrail", type=Path, default=root / "target/release/taffrail")
+    parser.add_argument("--work-dir", type=Path, required=True)
+    parser.add_argument("--only", default="", help="run the checks whose name contains this")
+    return parser.parse_args()
+
+
+def main():
+    given = options()
+    kafka_dir = Path(os.environ["KAFKA_DIR"])
+    flights.load(given.work_dir / "flights-200k.json")
+    passed = failed = 0
+    with Broker(given.broker, given.taffrail, kafka_dir, given.work_dir) as broker:
+        for check in CHECKS:
+            name = f"{check.__module__}: {check.__name__.replace('_', ' ')}"
+            if given.only not in name:
+                continue
+            start = time.monotonic()
+            try:
+                check(broker)
+                passed += 1
+                print(f"ok      {name} ({time.monotonic() - start:.1f} s)", flush=True)
+            except Exception:  # one failed check must not hide the others
+                failed += 1
+                print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+        broker.stop()
+        if failed:
+            print(broker.log_tail())
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
