@@ -7,7 +7,7 @@ use rdkafka::admin::{ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, T
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::broker::{Broker, PATIENCE};
+use crate::broker::{Broker, PATIENCE, eventually};
 use crate::client::{
     admin, block_on, client, create_topic, options, produce_numbers, texts, try_create_topic,
 };
@@ -107,6 +107,8 @@ fn the_admin_port_says_that_the_broker_is_ready_and_what_it_did() {
     let broker = Broker::start();
     create_topic(&broker, "metered", 1);
     produce_numbers(&broker, "metered", 10);
+    // The address of the clients' port came first; the rest of the banner may still be on its way.
+    eventually("the banner names the admin port", || broker.banner().contains("/metrics"));
     let banner = broker.banner();
     let address =
         banner.split("http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()).unwrap();
