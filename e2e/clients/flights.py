@@ -1,6 +1,7 @@
 """200,000 flights, one record a message, keyed by distance: in with librdkafka, out again, byte for byte and in order
 per key; by one consumer and by a group of three, with every codec, and through kill -9."""
 
+import logging
 import threading
 import time
 from collections import defaultdict
@@ -11,6 +12,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 PARTITIONS = 6
 FLIGHTS = []
+
+# librdkafka tells of every connection refused while the broker is down, which is what is wanted then.
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
 
 
 def load(path):
@@ -46,7 +52,7 @@ def produce(broker, topic, properties, when_acknowledged=lambda count: None):
 
         return callback
 
-    producer = Producer({"bootstrap.servers": broker.address, "acks": "all", "log_level": 0, **properties})
+    producer = Producer({"bootstrap.servers": broker.address, "acks": "all", **properties}, logger=QUIET)
     for number, (key, value) in enumerate(FLIGHTS):
         while True:
             try:

@@ -43,10 +43,9 @@ def main():
                 print(f"ok      {name} ({time.monotonic() - start:.1f} s)", flush=True)
             except Exception:  # one failed check must not hide the others
                 failed += 1
-                print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+                print(f"FAILED  {name}\n{traceback.format_exc()}{broker.log_tail()}", flush=True)
+                broker.start_afresh_if_down()
         broker.stop()
-        if failed:
-            print(broker.log_tail())
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
