@@ -15,6 +15,7 @@ class Broker:
         self.kind, self.taffrail, self.kafka_dir = kind, taffrail, kafka_dir
         self.dir = Path(tempfile.mkdtemp(prefix="broker-", dir=work_dir))
         self.data_dir = self.dir / "data"
+        self.log_dir = self.data_dir if kind == "kafka" else self.data_dir / "brokers/0"
         self.log = self.dir / "log"
         self.port = 0
         self.process = None

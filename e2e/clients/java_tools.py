@@ -96,7 +96,7 @@ def kafkas_dump_log_reads_our_files(broker):
     dump = [broker.kafka_dir / "run", "dump-log", "--files"]
     try:
         # One call: the program takes a list, and a JVM takes a while to start.
-        found = sorted(broker.data_dir.glob("java-*/*.log")) + sorted(broker.data_dir.glob("kcat-*/*.log"))
+        found = sorted(broker.log_dir.glob("java-*/*.log")) + sorted(broker.log_dir.glob("kcat-*/*.log"))
         logs = [path for path in found if path.stat().st_size]
         assert logs, "no segments"
         told = run([*dump, ",".join(map(str, logs)), "--deep-iteration"], timeout=300).decode()
@@ -107,11 +107,11 @@ def kafkas_dump_log_reads_our_files(broker):
         told = run([*dump, ",".join(map(str, indexes)), "--verify-index-only"], timeout=300).decode()
         for complaint in ("mismatch", "Mismatches", "not found", "Out of order", "out of order"):
             assert complaint not in told, told[-2000:]
-        snapshots = sorted(broker.data_dir.glob("java-perf-*/*.snapshot"))
+        snapshots = sorted(broker.log_dir.glob("java-perf-*/*.snapshot"))
         assert snapshots, "no producer snapshots"
         told = run([*dump, ",".join(map(str, snapshots))]).decode()
         assert "producerId: " in told, told[-2000:]
-        offsets = [path for path in broker.data_dir.glob("__consumer_offsets-*/*.log") if path.stat().st_size]
+        offsets = [path for path in broker.log_dir.glob("__consumer_offsets-*/*.log") if path.stat().st_size]
         told = run([*dump, ",".join(map(str, offsets)), "--offsets-decoder"]).decode()
         assert "java-verifiers" in told, told[-2000:]
     finally:

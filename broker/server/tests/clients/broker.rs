@@ -106,6 +106,11 @@ impl Broker {
         self.dir.path().join("data")
     }
 
+    /// Where the directories of its partitions are.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir().join("brokers/0")
+    }
+
     /// Resident memory, in bytes.
     pub fn rss(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -121,7 +121,7 @@ fn a_torn_last_batch_is_cut_off_and_the_log_goes_on() {
     produce_numbers(&broker, "torn", 10);
     produce_numbers(&broker, "torn", 10);
     broker.kill();
-    let segment = broker.data_dir().join("torn-0/00000000000000000000.log");
+    let segment = broker.log_dir().join("torn-0/00000000000000000000.log");
     let length = std::fs::metadata(&segment).unwrap().len();
     std::fs::File::options().write(true).open(&segment).unwrap().set_len(length - 1).unwrap();
     broker.start_again();

@@ -114,7 +114,7 @@ fn the_broker_keeps_compressed_batches_compressed() {
     let producer: FutureProducer = client(&broker, &[("compression.type", "zstd"), ("linger.ms", "50")]);
     let zeros = vec![0u8; 100_000];
     produce(&producer, (0..10).map(|_| FutureRecord::to("zeros").partition(0).payload(&zeros[..])));
-    let segment = broker.data_dir().join("zeros-0/00000000000000000000.log");
+    let segment = broker.log_dir().join("zeros-0/00000000000000000000.log");
     assert!(std::fs::metadata(segment).unwrap().len() < 10_000);
 }
 
@@ -253,7 +253,7 @@ fn small_segments_are_rolled_and_read_as_one_log() {
     for _ in 0..20 {
         produce_numbers(&broker, "rolled", 100);
     }
-    let names = std::fs::read_dir(broker.data_dir().join("rolled-0")).unwrap();
+    let names = std::fs::read_dir(broker.log_dir().join("rolled-0")).unwrap();
     let segments =
         names.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "log")).count();
     assert!(segments >= 4, "{segments} segments");
