@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use taffrail_protocol::frame::write_response;
-use taffrail_protocol::{ApiKey, ApiMessage, Decode, DecodeError, ErrorCode, Writer};
+use taffrail_protocol::{ApiKey, ApiMessage, Decode, DecodeError, ErrorCode, Reader, Writer};
 
 use crate::broker::Broker;
 use crate::net::outbox::{FileRange, Response};
@@ -34,12 +34,13 @@ impl Call {
         self.context.api_version
     }
 
-    /// Reads the request's body; all of it has to be used up.
+    /// Reads the request's body. Bytes after it are passed over, as Apache Kafka does: librdkafka 2.12 leaves three
+    /// after a flexible Metadata request for all topics.
     ///
     /// # Errors
     /// [`DecodeError`] says what is wrong and where.
     pub fn decode<'a, M: ApiMessage + Decode<'a>>(&self, body: &'a [u8]) -> Result<M, DecodeError> {
-        M::from_bytes(body, self.version())
+        M::read(&mut Reader::new(body), self.version())
     }
 
     /// Ends the connection for a body that cannot be read.
