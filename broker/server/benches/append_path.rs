@@ -91,7 +91,13 @@ fn own(inbox: &Receiver<Request>, replicas: &[Arc<Replica>]) {
     }
 }
 
-fn ask(client: usize, inboxes: &[SyncSender<Request>], partitions: usize, record_bytes: usize, requests: usize) {
+fn ask(
+    client: usize,
+    inboxes: &[SyncSender<Request>],
+    partitions: usize,
+    record_bytes: usize,
+    requests: usize,
+) {
     let (answer, answers) = channel();
     let mut spare = vec![batch(record_bytes); PIPELINE];
     for request in 0..requests {
