@@ -13,9 +13,10 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::memory::{BudgetError, MemoryBudget, Reservation};
-use super::outbox::{Outbox, Response, Sent};
+use super::outbox::{FileRange, Outbox, Response, Sent};
 use super::parked::{Answer, DoorBell, Parked, RequestNumber, Waiter};
 
 /// Requests of one connection that may wait for their answers at once.
@@ -186,6 +187,7 @@ pub async fn serve(
         first_slot: 0,
         woken: Vec::new(),
         outbox: Outbox::default(),
+        reading_ahead: None,
         unsent: budget.reservation(),
         waiting_memory: 0,
         last_traffic: now(),
@@ -214,6 +216,13 @@ pub async fn serve(
             biased;
             () = connection.bell.rung() => connection.poll_woken(),
             ready = write_half.ready(Interest::WRITABLE), if blocked => { ready?; }
+            ahead = read_ahead(&mut connection.reading_ahead), if connection.reading_ahead.is_some() => {
+                connection.reading_ahead = None;
+                // The read itself never fails; the runtime may be stopping.
+                if let Ok(ahead) = ahead {
+                    connection.outbox.cached(&ahead);
+                }
+            }
             read = read_more(&mut connection.inbox, &mut read_half, missing), if missing.is_some() => {
                 if read? == 0 {
                     return connection.end_of_stream();
@@ -228,6 +237,13 @@ pub async fn serve(
             }
             _ = stop.changed() => return Ok(()),
         }
+    }
+}
+
+async fn read_ahead(reading: &mut Option<JoinHandle<FileRange>>) -> Result<FileRange, JoinError> {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -252,6 +268,8 @@ struct Connection<S> {
     first_slot: RequestNumber,
     woken: Vec<RequestNumber>,
     outbox: Outbox,
+    /// A range of the outbox that is on its way into the page cache.
+    reading_ahead: Option<JoinHandle<FileRange>>,
     unsent: Reservation,
     /// Memory of the answers in `slots` that are ready but wait for an earlier one, in bytes.
     waiting_memory: usize,
@@ -342,35 +360,38 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// Sends what the socket takes; true when something is left.
+    /// Sends what the socket takes; true when it takes no more and something is left.
     fn flush(&mut self, stream: &TcpStream) -> Result<bool, ConnectionError> {
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || self.reading_ahead.is_some() {
             return Ok(false);
         }
         let outbox = &mut self.outbox;
         let sent = stream.try_io(Interest::WRITABLE, || match outbox.send(stream.as_fd())? {
-            Sent::All => Ok(()),
             // Tells the runtime that the socket is not writable any more.
             Sent::Blocked => Err(std::io::ErrorKind::WouldBlock.into()),
+            sent => Ok(sent),
         });
-        match sent {
-            Ok(()) => {
-                self.unsent.shrink(0);
-                Ok(false)
+        let blocked = match sent {
+            Ok(Sent::Cold(range)) => {
+                self.reading_ahead = Some(tokio::task::spawn_blocking(move || {
+                    range.read_ahead();
+                    range
+                }));
+                false
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                let memory = self.outbox.memory();
-                self.unsent.shrink(memory);
-                if !self.unsent.try_grow(memory) {
-                    return Err(ConnectionError::Protocol(format!(
-                        "the client does not read its answers, and {memory} bytes of them do not fit into the \
-                         memory that is left"
-                    )));
-                }
-                Ok(true)
-            }
-            Err(error) => Err(error.into()),
+            Ok(_all) => false,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => true,
+            Err(error) => return Err(error.into()),
+        };
+        let memory = self.outbox.memory();
+        self.unsent.shrink(memory);
+        if !self.unsent.try_grow(memory) {
+            return Err(ConnectionError::Protocol(format!(
+                "the client does not read its answers, and {memory} bytes of them do not fit into the memory that is \
+                 left"
+            )));
         }
+        Ok(blocked)
     }
 
     fn next_deadline(&self) -> Instant {
