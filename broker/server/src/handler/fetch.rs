@@ -79,10 +79,12 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
         // Replication proves who it is with a token of the controller; nobody can have one.
         return refuse(&call, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     }
+    let max_bytes = u32::try_from(request.max_bytes.min(call.broker.config.fetch_max_bytes)).unwrap_or(0);
     let terms = Terms {
         max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
-        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
-        max_bytes: u32::try_from(request.max_bytes.min(call.broker.config.fetch_max_bytes)).unwrap_or(0),
+        // Waiting for more than may be sent would always last until the end.
+        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes.into()),
+        max_bytes,
         isolation: if request.isolation_level == 1 {
             Isolation::ReadCommitted
         } else {

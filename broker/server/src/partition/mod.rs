@@ -211,7 +211,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     }
 
     /// Names the bytes from the batch that holds `offset` on, up to what `isolation` allows; `None` when there are none
-    /// yet.
+    /// yet, or not one whole batch within `max_bytes`: a consumer gives up on an answer that holds but a part of one.
     ///
     /// # Errors
     /// [`ReadError`] outside of log start and log end, or when the log cannot be read.
@@ -223,7 +223,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         isolation: Isolation,
     ) -> Result<Option<FileRange<S::File>>, ReadError> {
         let end = self.readable_end(isolation);
-        Ok(self.log.read(offset, max_bytes, at_least_one_batch, end)?.records)
+        let records = self.log.read(offset, max_bytes, at_least_one_batch, end)?.records;
+        Ok(records.filter(|range| range.len >= range.first_batch_len))
     }
 
     /// As [`Partition::read`], but up to the log's end: for a coordinator, which loads what it may not speak of yet
