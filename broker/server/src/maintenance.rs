@@ -64,18 +64,19 @@ pub async fn run(
                 let Some(replica) = replica else { return };
                 in_background(move || sync(&replica)).await;
             }
-            _ = round.tick(), if broker.cluster.has_flush_interval() => {
-                let broker = Arc::clone(&broker);
-                in_background(move || sync_due(&broker)).await;
+            _ = round.tick() => {
+                if broker.cluster.has_flush_interval() {
+                    let broker = Arc::clone(&broker);
+                    in_background(move || sync_due(&broker)).await;
+                }
             }
             _ = checkpoint.tick() => {
-                let all = broker.cluster.replicas();
-                let state = fingerprint(&all);
+                let state = fingerprint(&broker.cluster.replicas());
                 if state != checkpointed {
                     checkpointed = state;
-                    let replicas = Arc::clone(&replicas);
+                    let (broker, replicas) = (Arc::clone(&broker), Arc::clone(&replicas));
                     in_background(move || {
-                        if let Err(error) = replicas.checkpoint(&all) {
+                        if let Err(error) = replicas.checkpoint(|| broker.cluster.replicas()) {
                             tracing::error!("{error}; trying again in a while");
                         }
                     })

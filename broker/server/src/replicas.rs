@@ -65,8 +65,14 @@ impl Replicas {
         let now_ms = clock::now_ms();
         if self.dir.partitions().binary_search(&partition).is_ok() && self.dir.log_path(&partition).is_dir() {
             let (mut log, report) = self.dir.open_log(&partition, config.clone(), now_ms)?;
-            for (_, sentence) in &report.findings {
-                tracing::warn!("{partition}: {sentence}");
+            for (finding, file) in &report.findings {
+                tracing::warn!("{partition}: {file}: {finding}");
+            }
+            if let Some(reason) = &report.truncation_reason {
+                tracing::warn!(
+                    "{partition}: {} bytes were cut off at the end: {reason}",
+                    report.truncated_bytes
+                );
             }
             if log.topic_id().is_none() {
                 // A partition from before KIP-516: it becomes this topic's.
@@ -130,21 +136,25 @@ impl Replicas {
         });
     }
 
-    /// Writes down how far each log is durable, where it starts and how much of it is committed.
+    /// Writes down how far each log is durable, where it starts and how much of it is committed. `replicas` is asked once
+    /// nobody else writes, so that a log that was deleted meanwhile is not written down again.
     ///
     /// # Errors
     /// When a checkpoint file cannot be written.
-    pub fn checkpoint(&self, replicas: &[(TopicPartition, Arc<Replica>)]) -> Result<(), CheckpointError> {
+    pub fn checkpoint(
+        &self,
+        replicas: impl FnOnce() -> Vec<(TopicPartition, Arc<Replica>)>,
+    ) -> Result<(), CheckpointError> {
         let _one_at_a_time = self.checkpointing.lock();
         let mut recovery_points = BTreeMap::new();
         let mut log_start_offsets = BTreeMap::new();
         let mut high_watermarks = BTreeMap::new();
-        for (partition, replica) in replicas {
+        for (partition, replica) in replicas() {
             let replica = replica.lock();
             recovery_points.insert(partition.clone(), replica.log().recovery_point());
             high_watermarks.insert(partition.clone(), replica.high_watermark());
             if replica.log().log_start_offset() > 0 {
-                log_start_offsets.insert(partition.clone(), replica.log().log_start_offset());
+                log_start_offsets.insert(partition, replica.log().log_start_offset());
             }
         }
         self.dir.write_recovery_points(&recovery_points)?;
@@ -155,7 +165,7 @@ impl Replicas {
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.
     pub fn close(&self, replicas: &[(TopicPartition, Arc<Replica>)], incarnation: u64) {
         let mut all_closed = self.close_logs(replicas);
-        if let Err(error) = self.checkpoint(replicas) {
+        if let Err(error) = self.checkpoint(|| replicas.to_vec()) {
             tracing::error!("{error}; the next start will check all logs");
             all_closed = false;
         }

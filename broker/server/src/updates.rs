@@ -60,10 +60,13 @@ impl Updates {
         for broker_id in &update.removed_brokers {
             cluster.remove_broker(*broker_id);
         }
-        for id in self.removed_topics(update) {
-            if let Some(topic) = cluster.remove_topic(id) {
-                self.retire(&topic);
-            }
+        let removed = self.removed_topics(update).into_iter().filter_map(|id| cluster.remove_topic(id));
+        let retired = removed.inspect(|topic| self.retire(topic)).count();
+        if retired > 0
+            && let Err(error) = self.replicas.checkpoint(|| cluster.replicas())
+        {
+            // A log that is made under an old name would be believed to be durable as far as the old one was.
+            tracing::error!("{error}; trying again in a while");
         }
         let mut changed: BTreeMap<Uuid, Vec<&PartitionRecord>> = BTreeMap::new();
         for topic in &update.topics {

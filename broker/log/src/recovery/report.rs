@@ -1,5 +1,7 @@
 //! The table of what recovery may find, and the list of what it did find.
 
+use std::fmt;
+
 /// A state that a partition's files may be in other than closed in good order: the rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Finding {
@@ -122,6 +124,37 @@ impl Finding {
             Self::TornTail | Self::EpochsAhead => Verdict::Truncate,
             Self::UnreadableMetadata => Verdict::Report,
         }
+    }
+}
+
+/// What was found and what is done about it, to be read behind the name of the file.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TemporaryFile => "a temporary file was left over; it is removed",
+            Self::DeletedFile => "a file that was to be deleted was left over; it is removed",
+            Self::CleanedFile => "a compaction did not end; what it wrote is removed",
+            Self::UnfinishedSwap => "a compaction's result is not complete; it is removed",
+            Self::FinishedSwap => "a compaction's result was not in its place; it is put there",
+            Self::OrphanIndex => "the index belongs to no segment; it is removed",
+            Self::MissingIndex => "the index is missing; it is rebuilt",
+            Self::CorruptIndex => "the index contradicts its segment; it is rebuilt",
+            Self::EmptyIndex => "the index is empty; it is rebuilt",
+            Self::CorruptTransactionIndex => "the transaction index is corrupt; it is rebuilt",
+            Self::TornTail => "the last bytes are no whole batch; they are cut off",
+            Self::BehindTornTail => "the segment is behind one that was cut off; it is removed",
+            Self::GapBetweenSegments => "records before the segment are lost; it is removed",
+            Self::OverlappingSegment => "the segment begins before the end of the one before; it is removed",
+            Self::EmptySegment => "the segment is empty; it is removed",
+            Self::EndsBeforeStart => "the segment ends before the log's start; it is removed",
+            Self::SnapshotAhead => "the producer snapshot is ahead of the log; it is removed",
+            Self::StraySnapshot => "the producer snapshot belongs to no segment; it is removed",
+            Self::UnreadableSnapshot => "the producer snapshot is corrupt; it is removed",
+            Self::MissingEpochs => "the leader epochs are missing; they are rebuilt",
+            Self::UnreadableEpochs => "the leader epochs cannot be understood; they are rebuilt",
+            Self::EpochsAhead => "leader epochs begin behind the log's end; they are cut off",
+            Self::UnreadableMetadata => "the topic's id cannot be understood",
+        })
     }
 }
 
