@@ -173,6 +173,8 @@ impl Groups {
     /// Tells the coordinators the time when they asked for it, until `stop` changes.
     pub async fn run_clock(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
+            // A deadline that comes up behind this look at it rings, whatever was armed before.
+            self.alarm.armed_ms.store(i64::MAX, Ordering::Release);
             let deadlines = self.all_cells().into_iter().filter_map(|cell| cell.tick_if_due());
             let next_ms = deadlines.min().unwrap_or(i64::MAX);
             self.alarm.armed_ms.store(next_ms, Ordering::Release);
