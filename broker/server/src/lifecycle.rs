@@ -25,9 +25,11 @@ use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::net::connection::{self, ConnectionError, ConnectionLimits};
 use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
+use crate::partition::Effects;
 use crate::random;
 use crate::replicas::Replicas;
 use crate::updates::Updates;
+use crate::waiter::carry_out;
 
 /// How often the controller hears that the broker is alive (`broker.heartbeat.interval.ms`).
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -179,7 +181,12 @@ impl RunningBroker {
         }
         let (broker, replicas) = (self.broker, self.replicas);
         let closed = tokio::task::spawn_blocking(move || {
-            replicas.close(&broker.cluster.replicas(), incarnation);
+            let all = broker.cluster.replicas();
+            let mut effects = Effects::new();
+            // Whoever is late may not append to a log that is marked as closed in good order.
+            all.iter().for_each(|(_, replica)| replica.lock().resign(&mut effects));
+            carry_out(&mut effects);
+            replicas.close(&all, incarnation);
         });
         if closed.await.is_ok() {
             tracing::info!("stopped");

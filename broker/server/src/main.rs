@@ -37,7 +37,12 @@ fn serve(options: DevOptions) -> ExitCode {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dev::run(options, config)),
+        Ok(runtime) => {
+            let result = runtime.block_on(dev::run(options, config));
+            // What still goes on then, such as the recovery of logs that a signal has cut short, nobody waits for.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start threads")),
     };
     match result {
@@ -80,8 +85,17 @@ fn dump_log(options: &DumpLogOptions) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    tell(&format!("{error:#}"));
+    tell(&sentence(error));
     ExitCode::FAILURE
+}
+
+/// The error and what caused it, where it does not say so itself.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 fn tell(sentence: &str) {

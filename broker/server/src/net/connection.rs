@@ -198,6 +198,10 @@ pub async fn serve(
     tokio::pin!(timer);
     let mut timer_fired = false;
     loop {
+        // A client that always has a next request ready would keep the wait below from coming to the stop.
+        if stop.has_changed().unwrap_or(true) {
+            return Ok(());
+        }
         let missing = connection.handle_frames()?;
         connection.collect_answers()?;
         let blocked = connection.flush(write_half.as_ref())?;
