@@ -200,9 +200,16 @@ fn append(
         Err((code, message)) => return Outcome::failed(item, code, Some(message)),
     };
     let mut locked = replica.lock();
+    let writable = locked.log().poisoned().is_none();
     let produced = match locked.produce(now_ms, batch, &header, acks, effects) {
         Ok(produced) => produced,
-        Err(error) => return Outcome::failed(item, error.code(), Some(error.to_string())),
+        Err(error) => {
+            // Told once: every later write is refused for the same reason.
+            if writable && locked.log().poisoned().is_some() {
+                tracing::error!("{error}; the partition serves reads only until the broker is started again");
+            }
+            return Outcome::failed(item, error.code(), Some(error.to_string()));
+        }
     };
     if !produced.acknowledged {
         locked.await_commit(produced.info.last_offset, park());
