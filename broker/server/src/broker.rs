@@ -1,5 +1,6 @@
 //! The broker: everything that requests share.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +23,11 @@ use crate::random;
 const SESSION_EVICTION_MS: i64 = 120_000;
 /// Partitions that all fetch sessions together may remember: some 100 bytes each.
 const SESSION_PARTITIONS: usize = 500_000;
+/// A frame of three-byte elements decodes to twenty times its size, and finding and encoding the answer takes several
+/// times that: one decoded request may take no more than this part of the memory for requests, ...
+const DECODED_SHARE: usize = 32;
+/// ... but at least and at most so much. The upper end holds a million partitions.
+const DECODED: RangeInclusive<usize> = 1024 * 1024..=64 * 1024 * 1024;
 
 /// What every request may use.
 pub struct Broker {
@@ -43,6 +49,8 @@ pub struct Broker {
     pub sync_queue: SyncQueue,
     /// Memory that requests and unsent answers may hold.
     pub request_memory: Arc<MemoryBudget>,
+    /// Memory that the arrays of one request may take once they are decoded.
+    pub decoded_limit_bytes: usize,
     /// Who may connect.
     pub admission: Arc<Admission>,
     /// Counters.
@@ -64,6 +72,7 @@ impl Broker {
             eviction_ms: SESSION_EVICTION_MS,
             partitions: SESSION_PARTITIONS,
         };
+        let request_memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(0);
         let seed = random::below(i64::from(i32::MAX));
         Self {
             id,
@@ -73,7 +82,8 @@ impl Broker {
             groups: Groups::new(group_config(&config)),
             producer_ids: ProducerIds::default(),
             sync_queue,
-            request_memory: MemoryBudget::new(usize::try_from(config.queued_max_request_bytes).unwrap_or(0)),
+            request_memory: MemoryBudget::new(request_memory),
+            decoded_limit_bytes: (request_memory / DECODED_SHARE).clamp(*DECODED.start(), *DECODED.end()),
             admission: lifecycle::admission(&config),
             metrics,
             config,

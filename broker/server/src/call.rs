@@ -38,9 +38,9 @@ impl Call {
     /// after a flexible Metadata request for all topics.
     ///
     /// # Errors
-    /// [`DecodeError`] says what is wrong and where.
+    /// [`DecodeError`] says what is wrong and where. A request that would take more memory than one may is an error too.
     pub fn decode<'a, M: ApiMessage + Decode<'a>>(&self, body: &'a [u8]) -> Result<M, DecodeError> {
-        M::read(&mut Reader::new(body), self.version())
+        M::read(&mut Reader::with_memory_limit(body, self.broker.decoded_limit_bytes), self.version())
     }
 
     /// Ends the connection for a body that cannot be read.

@@ -283,3 +283,16 @@ fn unknown_topics_and_partitions_are_told_beside_known_ones() {
         assert_eq!(codes, [ErrorCode::NONE, no_partition, no_partition, missing]);
     }
 }
+
+#[test]
+fn a_request_that_would_take_too_much_memory_once_decoded_ends_its_connection_only() {
+    let broker = Broker::start_with(&["--memory", "64MiB"]);
+    let (mut other, mut greedy) = (broker.connect(), broker.connect());
+    let id = other.create_topic("topic", 1, &[]);
+    let many = |count| fetch_at("topic", id, &vec![(1, 0); count]);
+    let answer: FetchResponse<'_> = greedy.ask(&many(10_000), BY_ID);
+    assert_eq!(answer.responses[0].partitions.len(), 10_000);
+    greedy.send(&many(100_000), BY_ID);
+    greedy.assert_closed();
+    assert_eq!(produced(&mut other, "topic", id, 0, batch(&["a"])), Ok(0));
+}

@@ -27,13 +27,19 @@ pub struct Broker {
     child: Child,
     dir: TempDir,
     address: String,
+    options: &'static [&'static str],
 }
 
 impl Broker {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further options.
+    pub fn start_with(options: &'static [&'static str]) -> Self {
         let dir = TempDir::new().unwrap();
-        let (child, address) = spawn(dir.path());
-        Self { child, dir, address }
+        let (child, address) = spawn(dir.path(), options);
+        Self { child, dir, address, options }
     }
 
     pub fn connect(&self) -> Connection {
@@ -63,7 +69,7 @@ impl Broker {
 
     /// On the same data, after [`Broker::stop`] or [`Broker::kill`].
     pub fn start_again(&mut self) {
-        (self.child, self.address) = spawn(self.dir.path());
+        (self.child, self.address) = spawn(self.dir.path(), self.options);
     }
 }
 
@@ -74,7 +80,7 @@ impl Drop for Broker {
     }
 }
 
-fn spawn(dir: &Path) -> (Child, String) {
+fn spawn(dir: &Path, options: &[&str]) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("TAFFRAIL_")) {
         command.env_remove(key);
@@ -83,6 +89,7 @@ fn spawn(dir: &Path) -> (Child, String) {
         .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
         .arg(dir)
         .args(["--set", "group.initial.rebalance.delay.ms=0", "--set", "log.segment.delete.delay.ms=0"])
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
