@@ -1,5 +1,7 @@
 //! DescribeGroups (key 15): groups in full.
 
+use std::collections::HashSet;
+
 use taffrail_protocol::ErrorCode;
 use taffrail_protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use taffrail_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
@@ -21,9 +23,12 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
     };
     let reports_missing_group = call.version() >= REPORTS_MISSING_GROUP_FROM;
     let show_operations = request.include_authorized_operations;
+    // A group named again and again would make an answer of any size.
+    let mut seen = HashSet::with_capacity(request.groups.len());
     let (allowed, refused): (Vec<_>, Vec<_>) = request
         .groups
         .iter()
+        .filter(|id| seen.insert(&***id))
         .map(|id| owned(id))
         .partition(|id| call.authorize_group(Operation::Describe, id).is_ok());
     let parts = allowed.into_iter().map(|id| {

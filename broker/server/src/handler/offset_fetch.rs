@@ -1,5 +1,6 @@
 //! OffsetFetch (key 9): how far groups have read.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use taffrail_protocol::ErrorCode;
@@ -61,7 +62,10 @@ fn asked_groups(call: &Call, request: &OffsetFetchRequest<'_>) -> Vec<FetchGroup
             .map(|topics| topics.iter().map(|asked| topic(&asked.name, &asked.partition_indexes)).collect());
         return vec![FetchGroup { group_id: owned(&request.group_id), topics }];
     }
-    let groups = request.groups.iter().map(|group| FetchGroup {
+    // A group named again and again would make an answer of any size.
+    let mut seen = HashSet::with_capacity(request.groups.len());
+    let once = request.groups.iter().filter(|group| seen.insert(&*group.group_id));
+    let groups = once.map(|group| FetchGroup {
         group_id: owned(&group.group_id),
         topics: group
             .topics
@@ -73,10 +77,11 @@ fn asked_groups(call: &Call, request: &OffsetFetchRequest<'_>) -> Vec<FetchGroup
 
 /// The answers in the order of the request. A group that nobody was asked for is one that the client may not see.
 fn answer(call: &Call, asked: &[FetchGroup], fetched: Vec<FetchedGroup>) -> OffsetFetchResponse<'static> {
+    let fetched = fetched.into_iter().map(|group| (Arc::clone(&group.group_id), group));
+    let mut fetched: HashMap<Arc<str>, FetchedGroup> = fetched.collect();
     let mut groups = Vec::with_capacity(asked.len());
     for asked in asked {
-        let found = fetched.iter().find(|group| group.group_id == asked.group_id);
-        let group = found.cloned().unwrap_or_else(|| FetchedGroup {
+        let group = fetched.remove(&asked.group_id).unwrap_or_else(|| FetchedGroup {
             group_id: Arc::clone(&asked.group_id),
             error: ErrorCode::GROUP_AUTHORIZATION_FAILED,
             topics: Vec::new(),

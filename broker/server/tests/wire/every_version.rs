@@ -347,9 +347,10 @@ fn commit_and_fetch(
             topics: Some(vec![topic]),
             ..Default::default()
         };
-        OffsetFetchRequest { groups: vec![asked], ..Default::default() }
+        OffsetFetchRequest { groups: vec![asked.clone(), asked], ..Default::default() }
     };
     let fetched: OffsetFetchResponse<'_> = connection.ask(&request, fetch_version);
+    assert!(fetched.groups.len() <= 1, "a group named twice is answered once");
     let offsets: Vec<_> = match fetched.groups.first() {
         None => {
             let partitions = fetched.topics[0].partitions.iter();
@@ -369,10 +370,11 @@ fn describe_and_list(connection: &mut Connection, version: i16, group: &'static 
         DescribeGroups,
         version,
         DescribeGroupsRequest {
-            groups: vec![group.into(), "nobody".into()],
+            groups: vec![group.into(), "nobody".into(), group.into()],
             include_authorized_operations: false
         }
     );
+    assert_eq!(described.groups.len(), 2, "a group named twice is described once");
     let state = |at: usize| (described.groups[at].error_code, &*described.groups[at].group_state);
     assert_eq!(state(0), (ErrorCode::NONE, "Stable"));
     let member = &described.groups[0].members[0];
