@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use taffrail_control::session::{
     BrokerEnd, CONTRACT_VERSION, Endpoint, FromController, LogClaim, Member, Registration, ToController,
 };
@@ -37,6 +38,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stopping broker waits for its connections to end.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+/// The most segments' files that stay open.
+const MAX_OPEN_SEGMENTS: usize = 1024;
 /// The only listener's name.
 pub const LISTENER: &str = "PLAINTEXT";
 
@@ -105,7 +108,7 @@ impl RunningBroker {
     pub async fn start(setup: BrokerSetup) -> Result<Self, StartError> {
         let BrokerSetup { id, config, log_dir, listener, advertised, mut session, readiness, metrics } =
             setup;
-        let storage = FileStorage::default();
+        let storage = FileStorage::new(open_segments());
         let owned = match inspect(&storage, &log_dir)? {
             DirState::Ours(properties) => {
                 Some(OwnedDir::open(&storage, &log_dir, MetaProperties { node_id: id, ..properties })?)
@@ -192,6 +195,12 @@ impl RunningBroker {
             tracing::info!("stopped");
         }
     }
+}
+
+/// How many files of segments stay open: half of what the process may have, as connections and recovery need the rest.
+fn open_segments() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(MAX_OPEN_SEGMENTS, |limit| (limit / 2).min(MAX_OPEN_SEGMENTS))
 }
 
 /// A log directory that has been served before.
