@@ -1,6 +1,7 @@
 //! Topics that come into being because somebody uses them (`kafka.server.AutoTopicCreationManager`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use taffrail_control::session::{ApiError, ControllerRequest, ControllerResponse, NewTopic};
 use taffrail_protocol::ErrorCode;
@@ -10,12 +11,14 @@ use crate::config::BrokerConfig;
 
 /// Where groups keep their offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// How long a topic that somebody else is making is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Where transactions keep their state. Nobody makes it while there are no transactions.
 const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// Makes the topics of these names, all in one request to the controller, and returns why some were not made. A topic
 /// that somebody else made in the meantime counts as made. Of those made, the cluster as this broker knows it has the
-/// record when the call returns, unless somebody else's creation is not through yet.
+/// record when the call returns; somebody else's are waited for as long as [`PATIENCE`].
 pub async fn create_missing(broker: &Broker, names: Vec<String>) -> HashMap<String, ApiError> {
     let mut refused = HashMap::new();
     let mut topics = Vec::with_capacity(names.len());
@@ -32,7 +35,7 @@ pub async fn create_missing(broker: &Broker, names: Vec<String>) -> HashMap<Stri
     }
     let asked: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let request = ControllerRequest::CreateTopics { topics, validate_only: false };
-    for (name, error) in failures(asked, broker.controller.request(request).await) {
+    for (name, error) in failures(asked.clone(), broker.controller.request(request).await) {
         tracing::warn!(
             "topic {name:?} could not be created automatically: {}: {}",
             error.code,
@@ -40,6 +43,9 @@ pub async fn create_missing(broker: &Broker, names: Vec<String>) -> HashMap<Stri
         );
         refused.insert(name, error);
     }
+    let made: Vec<String> = asked.into_iter().filter(|name| !refused.contains_key(name)).collect();
+    // What is still missing then is answered as such, and the client asks again.
+    let _ = tokio::time::timeout(PATIENCE, broker.cluster.have_topics(&made)).await;
     refused
 }
 

@@ -10,6 +10,7 @@ use taffrail_control::session::{BrokerRecord, PartitionRecord, TopicRecord};
 use taffrail_control::topic_config::TopicConfig;
 use taffrail_log::FileStorage;
 use taffrail_protocol::Uuid;
+use tokio::sync::Notify;
 
 use crate::partition::Partition;
 use crate::waiter::PartitionWaiter;
@@ -62,6 +63,7 @@ pub struct Cluster {
     /// The cluster's id.
     pub id: Arc<str>,
     state: RwLock<State>,
+    topic_put: Notify,
 }
 
 #[derive(Default)]
@@ -74,7 +76,7 @@ struct State {
 impl Cluster {
     /// A cluster of which nothing is known yet but its id.
     pub fn new(id: Arc<str>) -> Self {
-        Self { id, state: RwLock::default() }
+        Self { id, state: RwLock::default(), topic_put: Notify::new() }
     }
 
     /// The topic of this name.
@@ -140,6 +142,22 @@ impl Cluster {
             && old.id != topic.id
         {
             state.by_id.remove(&old.id);
+        }
+        drop(state);
+        self.topic_put.notify_waiters();
+    }
+
+    /// Completes when there are topics of all these names.
+    pub async fn have_topics(&self, names: &[String]) {
+        loop {
+            // Registered before the look, so that a topic put in between is not missed.
+            let put = self.topic_put.notified();
+            tokio::pin!(put);
+            put.as_mut().enable();
+            if names.iter().all(|name| self.topic(name).is_some()) {
+                return;
+            }
+            put.await;
         }
     }
 

@@ -3,6 +3,7 @@
 use taffrail_protocol::messages::create_partitions::CreatePartitionsTopic;
 use taffrail_protocol::messages::delete_topics::DeleteTopicState;
 use taffrail_protocol::messages::describe_topic_partitions::{Cursor, TopicRequest};
+use taffrail_protocol::messages::metadata::MetadataRequestTopic;
 use taffrail_protocol::messages::*;
 use taffrail_protocol::{ErrorCode, Uuid};
 
@@ -178,5 +179,29 @@ fn described_topics_are_paged_through_without_gaps_or_doubles() {
         let seen: Vec<_> = seen.iter().map(|(name, partition)| (name.as_str(), *partition)).collect();
         assert_eq!(seen, all, "limit {limit}");
         assert_eq!(pages, all.len().div_ceil(limit as usize));
+    }
+}
+
+#[test]
+fn all_who_use_a_topic_first_at_the_same_time_get_it() {
+    let broker = Broker::start();
+    let mut connections: Vec<_> = (0..30).map(|_| broker.connect()).collect();
+    let topic = |name: &'static str| MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { topic_id: Uuid::ZERO, name: Some(name.into()) }]),
+        ..Default::default()
+    };
+    let coordinator = FindCoordinatorRequest { key: "group".into(), ..Default::default() };
+    let sent: Vec<_> = connections
+        .iter_mut()
+        .map(|connection| {
+            let first = connection.send(&topic("first"), 9);
+            (first, connection.send(&coordinator, 0))
+        })
+        .collect();
+    for (connection, (first, found)) in connections.iter_mut().zip(sent) {
+        let metadata: MetadataResponse<'_> = connection.receive(first);
+        assert_eq!(metadata.topics[0].error_code, ErrorCode::NONE);
+        let found: FindCoordinatorResponse<'_> = connection.receive(found);
+        assert_eq!(found.error_code, ErrorCode::NONE);
     }
 }
