@@ -169,11 +169,18 @@ impl Updates {
             }
         }
         let mut taken_over = Vec::new();
+        let coordinates = *record.name == *OFFSETS_TOPIC;
         for change in changes {
             let number = usize::try_from(change.record.partition).unwrap_or(usize::MAX);
             let partition = TopicPartition { record: change.record, replica: change.replica };
-            if self.take_role(&partition) && *record.name == *OFFSETS_TOPIC {
-                taken_over.push((partition.record.partition, partition.replica.clone()));
+            let (before, after) = self.take_role(&partition);
+            if coordinates && before != after {
+                if before.is_some() {
+                    self.broker.groups.hand_over(partition.record.partition);
+                }
+                if let (Some(_), Some(replica)) = (after, &partition.replica) {
+                    taken_over.push((partition.record.partition, Arc::clone(replica)));
+                }
             }
             match partitions.get_mut(number) {
                 Some(place) => *place = partition,
@@ -189,26 +196,24 @@ impl Updates {
             partitions,
         }));
         for (number, replica) in taken_over {
-            if let Some(replica) = replica {
-                self.broker.groups.take_over(number, replica);
-            }
+            self.broker.groups.take_over(number, replica);
         }
     }
 
-    /// Tells the replica its record. True when this broker leads from now on and did not before.
-    fn take_role(&self, partition: &TopicPartition) -> bool {
-        let Some(replica) = &partition.replica else { return false };
+    /// Tells the replica its record. Returns the epoch that this broker led in before, and the one it leads in now.
+    fn take_role(&self, partition: &TopicPartition) -> (Option<i32>, Option<i32>) {
+        let Some(replica) = &partition.replica else { return (None, None) };
         let leads = partition.record.leader == Some(self.me);
         let mut effects = Effects::new();
         let mut replica = replica.lock();
-        let led = replica.check_leader(-1).is_ok();
+        let before = replica.led_epoch();
         if let Err(poisoned) = replica.assign(partition.record.clone(), leads, &mut effects) {
             tracing::error!("partition {} cannot be led: {poisoned}", partition.record.partition);
         }
-        let leads = replica.check_leader(-1).is_ok();
+        let after = replica.led_epoch();
         drop(replica);
         carry_out(&mut effects);
-        leads && !led
+        (before, after)
     }
 
     /// Opens or makes the logs of `work` on several threads. False when there was nothing to do.

@@ -157,6 +157,11 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         }
     }
 
+    /// The epoch that this broker leads in, if it leads.
+    pub fn led_epoch(&self) -> Option<i32> {
+        (self.role == Role::Leader).then_some(self.record.leader_epoch)
+    }
+
     /// Appends one batch of a client, checked by `validate_produced`, and gives it its offset and epoch in place.
     ///
     /// # Errors
