@@ -16,6 +16,8 @@ use crate::process::Process;
 
 /// The size of the one buffer; about what a broker reads a produce request into.
 const BUFFER_BYTES: usize = 1 << 20;
+/// How many written files are kept.
+const KEPT_FILES: usize = 4;
 const WRITE: u8 = b'w';
 const SEND: u8 = b's';
 
@@ -24,20 +26,33 @@ pub fn serve(file: &Path) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let mut buffer = vec![0u8; BUFFER_BYTES];
+    let mut written = 0_usize;
     for stream in listener.incoming() {
         let mut stream = stream?;
         let mut head = [0u8; 9];
         stream.read_exact(&mut head)?;
         let length = u64::from_be_bytes(head[1..].try_into()?);
         match head[0] {
-            WRITE => take(&mut stream, file, length, &mut buffer)?,
-            SEND => send(&stream, file, length)?,
+            WRITE => {
+                written += 1;
+                take(&mut stream, &numbered(file, written), length, &mut buffer)?;
+                // The brokers keep a deleted topic's files for a minute. Memory that was given back a moment ago is cheap
+                // to take again, so the floor shall not have that either.
+                if let Some(old) = written.checked_sub(KEPT_FILES) {
+                    let _ = fs::remove_file(numbered(file, old));
+                }
+            }
+            SEND => send(&stream, &numbered(file, written), length)?,
             other => bail!("unknown transfer {other}"),
         }
         // The answer tells the client that the work is done, and so when to read the clock.
         stream.write_all(&[1])?;
     }
     Ok(())
+}
+
+fn numbered(file: &Path, number: usize) -> PathBuf {
+    file.with_extension(number.to_string())
 }
 
 fn take(stream: &mut TcpStream, file: &Path, length: u64, buffer: &mut [u8]) -> Result<()> {
@@ -70,7 +85,6 @@ fn send(stream: &TcpStream, file: &Path, length: u64) -> Result<()> {
 pub struct Floor {
     process: Process,
     address: String,
-    file: PathBuf,
 }
 
 impl Floor {
@@ -88,15 +102,11 @@ impl Floor {
         let process = Process::new("floor", child);
         let mut address = String::new();
         BufReader::new(stdout).read_line(&mut address)?;
-        Ok(Self { process, address: address.trim().to_owned(), file })
+        Ok(Self { process, address: address.trim().to_owned() })
     }
 
-    /// Sends `length` bytes to be written to the file.
+    /// Sends `length` bytes to be written to a new file.
     pub fn write(&self, length: u64) -> Result<Cost> {
-        // Into a fresh file: cutting the old one would be counted otherwise.
-        if self.file.exists() {
-            fs::remove_file(&self.file)?;
-        }
         let block: Vec<u8> = (0..BUFFER_BYTES).map(|i| (i % 251) as u8).collect();
         self.transfer(WRITE, length, |stream| {
             let mut left = length;
@@ -109,7 +119,7 @@ impl Floor {
         })
     }
 
-    /// Has the first `length` bytes of the file sent back.
+    /// Has the first `length` bytes of the last file sent back.
     pub fn send(&self, length: u64) -> Result<Cost> {
         let mut buffer = vec![0u8; BUFFER_BYTES];
         self.transfer(SEND, length, |stream| {
