@@ -114,11 +114,6 @@ impl Cluster {
         self.state.read().by_name.values().any(|topic| topic.config.flush_ms < i64::MAX)
     }
 
-    /// All registered brokers that are not fenced, by id.
-    pub fn live_brokers(&self) -> Vec<Arc<BrokerRecord>> {
-        self.state.read().brokers.values().filter(|broker| !broker.fenced).cloned().collect()
-    }
-
     /// All registered brokers, fenced ones too, by id.
     pub fn brokers(&self) -> Vec<Arc<BrokerRecord>> {
         self.state.read().brokers.values().cloned().collect()
