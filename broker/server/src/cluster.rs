@@ -12,6 +12,7 @@ use taffrail_log::FileStorage;
 use taffrail_protocol::Uuid;
 use tokio::sync::Notify;
 
+use crate::auto_create::OFFSETS_TOPIC;
 use crate::partition::Partition;
 use crate::waiter::PartitionWaiter;
 
@@ -55,7 +56,7 @@ impl Topic {
 
 /// Whether a topic of this name is one of the broker's own.
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state")
+    name == OFFSETS_TOPIC || name == "__transaction_state"
 }
 
 /// Everything known of the cluster.
