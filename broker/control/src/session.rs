@@ -1,4 +1,4 @@
-//! The messages of a broker's session with the controller, and the channel that carries them in process.
+//! The messages of a broker's session with the controller, and (feature `channel`) the channel that carries them in process.
 //!
 //! Order: the broker's first message is [`ToController::Register`]; the controller's first answer is
 //! [`FromController::Registered`] or [`FromController::Refused`]; after `Registered` comes one update with
@@ -6,16 +6,18 @@
 //! request's effect, so a broker that answers its client when the response arrives already serves the new state.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use taffrail_protocol::{ErrorCode, Uuid};
-use tokio::sync::mpsc;
+
+#[cfg(feature = "channel")]
+mod channel;
+#[cfg(feature = "channel")]
+pub use channel::{BrokerEnd, ControllerEnd, SESSION_QUEUE, SessionEnd, session};
 
 /// The version of this contract, named in the first message of a session.
 pub const CONTRACT_VERSION: u32 = 1;
-
-/// Messages that may wait in either direction of an in-process session before the sender has to wait.
-pub const SESSION_QUEUE: usize = 256;
 
 /// What a broker states about its log directories when it registers (REPLICATION.md, rule 16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,14 @@ pub struct Registration {
     pub rack: Option<String>,
     /// The ids of the broker's log directories.
     pub log_dirs: Vec<Uuid>,
+    /// What this release can do beyond the contract's version, by name.
+    pub features: Vec<String>,
+    /// Where other brokers reach this one: an address, as replication never asks the DNS. `None`: the broker neither
+    /// leads for others nor follows.
+    pub peer_address: Option<SocketAddr>,
+    /// Drawn at random once per process. The controller hands it to the other brokers, and a replica's connection opens
+    /// with it.
+    pub peer_token: Uuid,
 }
 
 /// A message from broker to controller.
@@ -73,6 +83,39 @@ pub enum ToController {
         incarnation: u64,
         /// The highest [`ClusterUpdate::version`] applied.
         applied_version: u64,
+    },
+    /// The records that the broker acted on before this session, told once after the registration (rule 25).
+    Held {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// What it holds.
+        partitions: Vec<HeldPartition>,
+    },
+    /// A leader wishes other in-sync replicas (rule 10). Accepted proposals are answered by the update that carries the
+    /// new record, the others by [`FromController::IsrRefused`].
+    ProposeIsr {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// At most one per partition is in flight.
+        proposals: Vec<IsrProposal>,
+    },
+    /// How the broker's replicas are: at once where the state of a log changed, else every few seconds what changed.
+    Health {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// This is all; what is not in it is well or not here.
+        full: bool,
+        /// The replicas.
+        replicas: Vec<ReplicaHealth>,
+    },
+    /// The answer to [`FromController::QueryLogEnds`].
+    LogEnds {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// The query's id.
+        query_id: u64,
+        /// One for each partition asked for whose log is there and sound.
+        ends: Vec<LogEnd>,
     },
     /// The broker is about to stop and asks that leadership leaves it.
     ControlledShutdown {
@@ -97,6 +140,15 @@ pub enum FromController {
         cluster_id: String,
         /// The incarnation of this broker process (rule 9).
         incarnation: u64,
+        /// The failure domain that the broker has from now on; in Kubernetes the controller knows it better.
+        rack: Option<String>,
+        /// Where clients are told to reach the broker from now on, by listener.
+        endpoints: Vec<Endpoint>,
+    },
+    /// This controller is not the active one. The session ends.
+    Redirect {
+        /// The active controller's address (`http://HOST:PORT`); `None` if it is not known.
+        active: Option<String>,
     },
     /// The registration was refused, with a sentence that says why and what to do. The session ends.
     Refused {
@@ -112,8 +164,130 @@ pub enum FromController {
         /// The answer.
         response: ControllerResponse,
     },
+    /// ISR proposals that were not taken: the leader looks at its newest record and proposes again where it still wishes
+    /// to (rule 10).
+    IsrRefused {
+        /// The proposals.
+        refused: Vec<RefusedIsr>,
+    },
+    /// How far do these logs reach? Asked before an election that may lose records (rules 4, 17).
+    QueryLogEnds {
+        /// Comes back in the answer.
+        query_id: u64,
+        /// Topic id and partition.
+        partitions: Vec<(Uuid, i32)>,
+    },
     /// The broker may stop: nothing is led by it any more that another could lead.
     ShutdownGranted,
+}
+
+/// A record that a broker acted on (rules 25, 31).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldPartition {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's creation.
+    pub creation: u64,
+    /// The record's leader epoch.
+    pub leader_epoch: i32,
+}
+
+/// The in-sync replicas that a leader wishes for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsrProposal {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The epoch that the leader leads in.
+    pub leader_epoch: i32,
+    /// The partition epoch of the record that it is made on.
+    pub partition_epoch: i32,
+    /// The whole new ISR. The same as the present one is a proposal too: it makes sure that an earlier one is void.
+    pub isr: Vec<Member>,
+}
+
+/// A proposal that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedIsr {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The partition epoch that the proposal carried.
+    pub partition_epoch: i32,
+    /// Why.
+    pub reason: IsrRefusal,
+}
+
+/// Why a proposal was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsrRefusal {
+    /// There is no such partition.
+    UnknownPartition,
+    /// The record has another partition epoch or leader epoch by now.
+    StaleEpoch,
+    /// The record names another leader.
+    NotLeader,
+    /// A member is not a replica, is fenced, or is not in the incarnation that is registered.
+    Ineligible,
+}
+
+/// How one replica is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaHealth {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The leader epoch that the replica acts under.
+    pub leader_epoch: i32,
+    /// Whether there is a log that takes writes.
+    pub log: LogState,
+    /// The offset that the next record gets.
+    pub log_end_offset: i64,
+    /// On a leader: how far each follower is behind. Empty on a follower.
+    pub followers: Vec<FollowerLag>,
+}
+
+/// What has become of a replica's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogState {
+    /// It is there and takes writes.
+    Online,
+    /// The record names this replica as one that has a log, and there is none (rule 30).
+    Missing,
+    /// It takes no writes any more, or cannot be opened.
+    Failed {
+        /// The sentence that the broker logged.
+        reason: String,
+    },
+}
+
+/// How far a follower is behind its leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerLag {
+    /// The follower.
+    pub broker_id: i32,
+    /// Records that it lacks.
+    pub records: i64,
+    /// For how long it has not been caught up, in milliseconds; 0 when it is.
+    pub ms: i64,
+}
+
+/// How far a log reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The leader epoch of the last record; -1 in an empty log.
+    pub last_epoch: i32,
+    /// The offset that the next record gets.
+    pub end_offset: i64,
 }
 
 /// The whole state that concerns a broker, or what changed of it.
@@ -133,6 +307,17 @@ pub struct ClusterUpdate {
     pub removed_topics: Vec<Uuid>,
     /// Partitions that appeared or changed.
     pub partitions: Vec<PartitionRecord>,
+    /// Dynamic broker configuration that changed; in a snapshot all there is.
+    pub broker_configs: Vec<BrokerConfigRecord>,
+}
+
+/// Dynamic configuration of one broker or of all (KIP-226).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfigRecord {
+    /// The broker; `None` for what holds for every broker that does not say otherwise.
+    pub broker_id: Option<i32>,
+    /// All that is set. Empty: nothing is set any more.
+    pub config: BTreeMap<String, String>,
 }
 
 /// A registered broker.
@@ -148,6 +333,11 @@ pub struct BrokerRecord {
     pub rack: Option<String>,
     /// A fenced broker leads nothing and is not named to clients.
     pub fenced: bool,
+    /// Where other brokers reach it.
+    pub peer_address: Option<SocketAddr>,
+    /// What its replicas' connections open with; `None` while the controller has not heard it: then the one that is known
+    /// for the same incarnation goes on to hold.
+    pub peer_token: Option<Uuid>,
 }
 
 /// A topic.
@@ -188,6 +378,12 @@ pub struct PartitionRecord {
     pub elr: Vec<Member>,
     /// The smaller of `min.insync.replicas` and the number of replicas (rule 23).
     pub min_isr: i32,
+    /// Replicas that a reassignment adds; they are in `replicas`.
+    pub adding: Vec<i32>,
+    /// Replicas that a reassignment removes; they are in `replicas` until it ends.
+    pub removing: Vec<i32>,
+    /// Leader epoch of the last election that may have lost records (rules 4, 13, 17).
+    pub unclean_epoch: Option<i32>,
 }
 
 /// A broker in one of its lives.
@@ -223,6 +419,98 @@ pub enum ControllerRequest {
     },
     /// A block of producer ids that nobody else gets.
     AllocateProducerIds,
+    /// Change the configuration of topics and brokers (KIP-339). The asking broker has checked keys and values of brokers;
+    /// the controller checks those of topics.
+    AlterConfigs {
+        /// One answer is given for each, in this order.
+        changes: Vec<ConfigChange>,
+        /// Check everything and change nothing.
+        validate_only: bool,
+    },
+    /// Elect leaders (KIP-460).
+    ElectLeaders {
+        /// Which leaders may be taken.
+        kind: ElectionKind,
+        /// One answer is given for each, in this order. `None`: every partition that is not led by its preferred replica,
+        /// or that has no leader; the answer then names those it concerned.
+        partitions: Option<Vec<(String, i32)>>,
+    },
+    /// Move partitions to other replicas, or cancel a move (KIP-455).
+    AlterReassignments {
+        /// One answer is given for each, in this order.
+        partitions: Vec<Reassignment>,
+        /// Whether the number of replicas may change (KIP-860).
+        allow_replication_factor_change: bool,
+    },
+    /// Forget a broker that is gone for good.
+    UnregisterBroker {
+        /// Its id.
+        broker_id: i32,
+    },
+}
+
+/// What a configuration belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResource {
+    /// A topic, by name.
+    Topic(String),
+    /// A broker; `None` for the default of all brokers.
+    Broker(Option<i32>),
+}
+
+/// A change of one resource's configuration: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// What it is changed of.
+    pub resource: ConfigResource,
+    /// What is set before is dropped first (the older AlterConfigs).
+    pub replace: bool,
+    /// What is done, in order.
+    pub ops: Vec<(String, ConfigOp)>,
+}
+
+/// What is done with one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOp {
+    /// Set it.
+    Set(String),
+    /// Back to the default.
+    Delete,
+    /// Add elements to a list.
+    Append(String),
+    /// Take elements out of a list.
+    Subtract(String),
+}
+
+/// Which leaders an election may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElectionKind {
+    /// The first of the replicas, if it is in the ISR.
+    Preferred,
+    /// Anybody, where there is no leader: records may be lost.
+    Unclean,
+}
+
+/// Where a partition shall live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reassignment {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The replicas it shall have; `None` cancels the move under way.
+    pub replicas: Option<Vec<i32>>,
+}
+
+/// What became of one partition that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOutcome {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// How it ended.
+    pub result: Result<(), ApiError>,
 }
 
 /// A topic named or identified.
@@ -235,7 +523,7 @@ pub enum TopicRef {
 }
 
 /// A topic to be made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewTopic {
     /// The name.
     pub name: String,
@@ -296,30 +584,12 @@ pub enum ControllerResponse {
         /// Length of the block.
         count: i32,
     },
+    /// For `ElectLeaders` and `AlterReassignments`.
+    Partitions(Vec<PartitionOutcome>),
+    /// For `AlterConfigs`: one entry per change, in order.
+    Configs(Vec<Result<(), ApiError>>),
+    /// For `UnregisterBroker`: it is done.
+    Done,
     /// The request as a whole was refused.
     Failed(ApiError),
-}
-
-/// One end of a session: what a broker (`Up = ToController`) or a controller (`Up = FromController`) holds.
-#[derive(Debug)]
-pub struct SessionEnd<Up, Down> {
-    /// Messages to the other side. A full queue makes the sender wait.
-    pub sender: mpsc::Sender<Up>,
-    /// Messages from the other side; `None` when the session has ended.
-    pub receiver: mpsc::Receiver<Down>,
-}
-
-/// The broker's end of a session.
-pub type BrokerEnd = SessionEnd<ToController, FromController>;
-/// The controller's end of a session.
-pub type ControllerEnd = SessionEnd<FromController, ToController>;
-
-/// A session within one process.
-pub fn session() -> (BrokerEnd, ControllerEnd) {
-    let (up_sender, up_receiver) = mpsc::channel(SESSION_QUEUE);
-    let (down_sender, down_receiver) = mpsc::channel(SESSION_QUEUE);
-    (
-        SessionEnd { sender: up_sender, receiver: down_receiver },
-        SessionEnd { sender: down_sender, receiver: up_receiver },
-    )
 }

@@ -95,9 +95,9 @@ fn failures(asked: Vec<String>, response: ControllerResponse) -> Vec<(String, Ap
             return failed.filter(|(_, error)| error.code != ErrorCode::TOPIC_ALREADY_EXISTS).collect();
         }
         ControllerResponse::Failed(error) => error,
-        ControllerResponse::ProducerIds { .. } => ApiError {
+        _ => ApiError {
             code: ErrorCode::UNKNOWN_SERVER_ERROR,
-            message: "the controller answered a request for topics with producer ids".to_owned(),
+            message: "the controller answered a request for topics with something else".to_owned(),
         },
     };
     asked.into_iter().map(|name| (name, error.clone())).collect()

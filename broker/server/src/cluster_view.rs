@@ -135,7 +135,15 @@ mod tests {
             port: 9092,
         };
         let endpoints = listeners.iter().map(endpoint).collect();
-        BrokerRecord { broker_id, incarnation: 7, endpoints, rack: None, fenced }
+        BrokerRecord {
+            broker_id,
+            incarnation: 7,
+            endpoints,
+            rack: None,
+            fenced,
+            peer_address: None,
+            peer_token: None,
+        }
     }
 
     fn led_by(broker_id: i32, incarnation: u64) -> PartitionRecord {
@@ -150,6 +158,9 @@ mod tests {
             isr: vec![],
             elr: vec![],
             min_isr: 1,
+            adding: vec![],
+            removing: vec![],
+            unclean_epoch: None,
         }
     }
 

@@ -32,10 +32,11 @@ impl ProducerIds {
                     *block = Block { next: first, left: count }
                 }
                 ControllerResponse::Failed(error) => return Err(error),
-                ControllerResponse::Topics(_) => {
+                _ => {
                     return Err(ApiError {
                         code: ErrorCode::UNKNOWN_SERVER_ERROR,
-                        message: "the controller answered a request for producer ids with topics".to_owned(),
+                        message: "the controller answered a request for producer ids with something else"
+                            .to_owned(),
                     });
                 }
             }

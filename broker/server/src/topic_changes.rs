@@ -109,9 +109,9 @@ async fn ask(controller: &ControllerLink, timeout_ms: i32, request: ControllerRe
     match response {
         Ok(ControllerResponse::Topics(outcomes)) => Outcomes::Each(outcomes.into_iter()),
         Ok(ControllerResponse::Failed(error)) => Outcomes::All(error),
-        Ok(ControllerResponse::ProducerIds { .. }) => Outcomes::All(ApiError {
+        Ok(_) => Outcomes::All(ApiError {
             code: ErrorCode::UNKNOWN_SERVER_ERROR,
-            message: "the controller answered a request about topics with producer ids".to_owned(),
+            message: "the controller answered a request about topics with something else".to_owned(),
         }),
         Err(_elapsed) => Outcomes::All(ApiError {
             code: ErrorCode::REQUEST_TIMED_OUT,

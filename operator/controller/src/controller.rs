@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taffrail_protocol::Uuid;
 
 use crate::cell::Cell;
-use crate::message::{Event, Input, Message, Output, Request, SessionId};
+use crate::message::{Event, Input, Output, SessionId};
 use crate::model::{
     ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
 };
@@ -36,6 +36,9 @@ use crate::requests::{Requests, Waiter};
 use crate::slicing::topic_slice;
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
+use taffrail_control::session::{
+    CONTRACT_VERSION, ControllerRequest, FromController, Registration, ToController,
+};
 
 /// What a step may use besides its input.
 pub struct Surroundings<'a> {
@@ -152,31 +155,49 @@ impl Controller {
                 }
             }
             Input::Store(answer) => self.on_store_answer(answer, surroundings),
-            Input::Register { session, registration } => {
-                if !self.is_ready() {
-                    let reason =
-                        "the controller has not read its store yet; try again in a moment".to_owned();
-                    self.refuse_session(session, registration.broker_id, reason);
-                } else {
-                    self.sessions.entry(session).or_default();
-                    let registration = Box::new(registration);
-                    self.enqueue_cluster(ClusterIntent::Register { session, registration });
-                    // In the same write, so that the first topic need not wait for one of its own.
-                    if self.creations.is_empty() {
-                        self.reserve_creations();
-                    }
-                }
-            }
-            Input::Heartbeat { session, incarnation } => {
-                self.on_heartbeat(session, incarnation, surroundings)
-            }
-            Input::ControlledShutdown { session, incarnation } => self.on_shutdown(session, incarnation),
-            Input::Request { session, request_id, request } => self.on_request(session, request_id, request),
+            Input::Said { session, message } => self.on_said(session, message, surroundings),
             Input::SessionEnded { session } => self.on_session_ended(session, surroundings),
             Input::Tick => self.on_tick(surroundings),
         }
         self.settle(surroundings);
         std::mem::take(&mut self.outputs)
+    }
+
+    fn on_said(&mut self, session: SessionId, message: ToController, surroundings: &Surroundings<'_>) {
+        match message {
+            ToController::Register(registration) => self.on_register(session, registration),
+            ToController::Heartbeat { incarnation, .. } => {
+                self.on_heartbeat(session, incarnation, surroundings);
+            }
+            ToController::ControlledShutdown { incarnation } => self.on_shutdown(session, incarnation),
+            ToController::Request { request_id, request } => self.on_request(session, request_id, request),
+            ToController::Held { .. }
+            | ToController::ProposeIsr { .. }
+            | ToController::Health { .. }
+            | ToController::LogEnds { .. } => {}
+        }
+    }
+
+    fn on_register(&mut self, session: SessionId, registration: Registration) {
+        let (broker_id, theirs) = (registration.broker_id, registration.contract_version);
+        if theirs != CONTRACT_VERSION {
+            let reason = format!(
+                "broker {broker_id} speaks version {theirs} of the session contract and this controller speaks \
+                 {CONTRACT_VERSION}; run the same release of both"
+            );
+            self.refuse_session(session, broker_id, reason);
+        } else if !self.is_ready() {
+            let reason = "the controller has not read its store yet; try again in a moment".to_owned();
+            self.refuse_session(session, broker_id, reason);
+        } else {
+            self.sessions.entry(session).or_default();
+            let registration = Box::new(registration);
+            self.enqueue_cluster(ClusterIntent::Register { session, registration });
+            // In the same write, so that the first topic need not wait for one of its own.
+            if self.creations.is_empty() {
+                self.reserve_creations();
+            }
+        }
     }
 
     /// Follows up on what this step changed until nothing is left to do but wait for the store.
@@ -198,14 +219,14 @@ impl Controller {
     pub(crate) fn tell_brokers(&mut self) {
         if let Some(update) = self.published.flush() {
             for (session, _) in self.sessions.iter().filter(|(_, session)| session.broker.is_some()) {
-                let message = Message::Update(update.clone());
+                let message = FromController::Update(update.clone());
                 self.outputs.push(Output::Send { session: *session, message });
             }
         }
         self.answer_complete_requests();
     }
 
-    pub(crate) fn send(&mut self, session: SessionId, message: Message) {
+    pub(crate) fn send(&mut self, session: SessionId, message: FromController) {
         if self.sessions.contains_key(&session) {
             self.outputs.push(Output::Send { session, message });
         }
@@ -218,7 +239,7 @@ impl Controller {
     /// Ends a session that was not or is no longer its broker's.
     pub(crate) fn refuse_session(&mut self, session: SessionId, broker_id: i32, reason: String) {
         self.event(Event::BrokerRefused { broker_id, reason: reason.clone() });
-        self.outputs.push(Output::Send { session, message: Message::Refused { reason } });
+        self.outputs.push(Output::Send { session, message: FromController::Refused { reason } });
         self.outputs.push(Output::Close { session });
         self.sessions.remove(&session);
     }
@@ -274,7 +295,7 @@ impl Controller {
         self.partitions.get(&piece.slice)?.committed().topic(entry.topic_id)?.partition(partition)
     }
 
-    fn on_request(&mut self, session: SessionId, request_id: u64, request: Request) {
+    fn on_request(&mut self, session: SessionId, request_id: u64, request: ControllerRequest) {
         match self.sessions.get(&session) {
             Some(Session { broker: Some(_), .. }) => self.take_request(session, request_id, request),
             _ => self.refuse_request(session, request_id),

@@ -3,13 +3,14 @@
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::controller::{Controller, Surroundings};
-use crate::message::{ApiError, Event, Message, Output, Response, SessionId};
+use crate::message::{Event, Output, SessionId};
 use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicEntry, TopicSlice};
 use crate::partitions::{self, PartitionIntent};
 use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
 use crate::slicing::topic_slice;
 use crate::topics::TopicIntent;
 use crate::turns::forget;
+use taffrail_control::session::{ApiError, ControllerResponse, FromController};
 
 impl Controller {
     /// Brokers changed: every record is looked at, and brokers are told.
@@ -20,7 +21,7 @@ impl Controller {
         if changed.is_empty() {
             return;
         }
-        changed.into_iter().for_each(|broker| self.published.broker(broker));
+        changed.iter().for_each(|broker| self.published.broker(broker));
         let slices: Vec<u32> = self.partitions.keys().copied().collect();
         slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
         // What could not be placed before perhaps can be now.
@@ -48,14 +49,14 @@ impl Controller {
             (ClusterIntent::AllocateProducerIds { session, request_id }, outcome) => {
                 let response = match outcome {
                     ClusterOutcome::ProducerIds { first } => {
-                        Response::ProducerIds { first, count: PRODUCER_ID_BLOCK }
+                        ControllerResponse::ProducerIds { first, count: PRODUCER_ID_BLOCK }
                     }
-                    _ => Response::Failed(ApiError {
+                    _ => ControllerResponse::Failed(ApiError {
                         code: ErrorCode::POLICY_VIOLATION,
                         message: "all producer ids have been handed out".to_owned(),
                     }),
                 };
-                self.send(session, Message::Response { request_id, response });
+                self.send(session, FromController::Response { request_id, response });
             }
             (ClusterIntent::ReserveCreations, ClusterOutcome::Creations { first }) => {
                 self.creations.next = first;
@@ -96,13 +97,19 @@ impl Controller {
         admitted.broker = Some(member);
         let cluster = self.cluster.committed();
         let (cluster_id, brokers) = (cluster.cluster_id.clone(), cluster.brokers.clone());
-        let snapshot = self.published.snapshot(brokers, |name, partition| {
+        let me = cluster.broker(member.broker_id);
+        let rack = me.and_then(|broker| broker.rack.clone());
+        let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
+        let snapshot = self.published.snapshot(&brokers, |name, partition| {
             let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
             self.record(entry, partition)
         });
         let incarnation = member.incarnation;
-        self.outputs.push(Output::Send { session, message: Message::Registered { cluster_id, incarnation } });
-        self.outputs.push(Output::Send { session, message: Message::Update(snapshot) });
+        self.outputs.push(Output::Send {
+            session,
+            message: FromController::Registered { cluster_id, incarnation, rack, endpoints },
+        });
+        self.outputs.push(Output::Send { session, message: FromController::Update(snapshot) });
     }
 
     /// Topics came, changed or went.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::controller::{Controller, Surroundings};
-use crate::message::{Event, Message, SessionId};
+use crate::message::{Event, SessionId};
 use crate::model::Member;
 use crate::partitions;
 use crate::registration::ClusterIntent;
+use taffrail_control::session::FromController;
 
 impl Controller {
     pub(crate) fn on_heartbeat(
@@ -48,7 +49,7 @@ impl Controller {
             self.enqueue_cluster(ClusterIntent::Fence { broker: member, why: "it asked to be shut down" });
         } else {
             state.granted = true;
-            self.send(session, Message::ShutdownGranted);
+            self.send(session, FromController::ShutdownGranted);
         }
     }
 
@@ -72,7 +73,7 @@ impl Controller {
             let fenced =
                 self.cluster.committed().broker(member.broker_id).is_some_and(|broker| broker.fenced);
             if fenced && settled {
-                self.send(session, Message::ShutdownGranted);
+                self.send(session, FromController::ShutdownGranted);
                 if let Some(state) = self.sessions.get_mut(&session) {
                     state.granted = true;
                 }

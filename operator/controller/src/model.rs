@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use taffrail_control::session;
 use taffrail_protocol::Uuid;
 
 use crate::uuid_text;
@@ -157,6 +159,18 @@ impl From<Member> for (i32, u64) {
     }
 }
 
+impl From<session::Member> for Member {
+    fn from(member: session::Member) -> Self {
+        Self { broker_id: member.broker_id, incarnation: member.incarnation }
+    }
+}
+
+impl From<Member> for session::Member {
+    fn from(member: Member) -> Self {
+        Self { broker_id: member.broker_id, incarnation: member.incarnation }
+    }
+}
+
 /// What belongs to the cluster as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -240,6 +254,9 @@ pub struct BrokerState {
     /// The ids of its log directories.
     #[serde(with = "uuid_text::list")]
     pub log_dirs: Vec<Uuid>,
+    /// Where other brokers reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<SocketAddr>,
     /// A fenced broker leads nothing.
     pub fenced: bool,
     /// First incarnation over which its disks have lost nothing (rule 16).

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use taffrail_control::session::{BrokerRecord, ClusterUpdate, Endpoint, PartitionRecord, TopicRecord};
 use taffrail_protocol::Uuid;
 
-use crate::message::{PublishedPartition, PublishedTopic, Update};
-use crate::model::{PartitionState, TopicEntry};
+use crate::model::{BrokerState, PartitionState, TopicEntry};
 
 /// A topic that brokers know of.
 #[derive(Debug)]
 pub(crate) struct Known {
-    topic: PublishedTopic,
+    topic: TopicRecord,
     /// The partition_epoch last told, by partition.
     epochs: Vec<i32>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Known {
 pub(crate) struct Published {
     version: u64,
     topics: BTreeMap<Uuid, Known>,
-    pending: Update,
+    pending: ClusterUpdate,
 }
 
 impl Published {
@@ -36,8 +36,8 @@ impl Published {
     }
 
     /// A broker appeared or changed.
-    pub(crate) fn broker(&mut self, broker: crate::model::BrokerState) {
-        self.pending.brokers.push(broker);
+    pub(crate) fn broker(&mut self, broker: &BrokerState) {
+        self.pending.brokers.push(broker_record(broker));
     }
 
     /// The topic is gone, or going. Answers its name if it was known.
@@ -59,7 +59,7 @@ impl Published {
     ) {
         let (topic_id, creation) = (entry.topic_id, entry.creation);
         let known = self.topics.entry(topic_id).or_insert_with(|| Known {
-            topic: PublishedTopic {
+            topic: TopicRecord {
                 name: name.into(),
                 topic_id,
                 creation,
@@ -85,12 +85,12 @@ impl Published {
                 }
                 None => known.epochs.push(state.partition_epoch),
             }
-            self.pending.partitions.push(PublishedPartition { topic_id, creation, state: state.clone() });
+            self.pending.partitions.push(partition_record(topic_id, creation, state));
         }
     }
 
     /// The update with all that was noted; `None` if nothing was.
-    pub(crate) fn flush(&mut self) -> Option<Arc<Update>> {
+    pub(crate) fn flush(&mut self) -> Option<Arc<ClusterUpdate>> {
         let pending = std::mem::take(&mut self.pending);
         let empty = pending.brokers.is_empty()
             && pending.topics.is_empty()
@@ -100,26 +100,67 @@ impl Published {
             return None;
         }
         self.version += 1;
-        Some(Arc::new(Update { version: self.version, ..pending }))
+        Some(Arc::new(ClusterUpdate { version: self.version, ..pending }))
     }
 
     /// Everything, for a broker that has just registered. `record` finds a partition's record.
     pub(crate) fn snapshot<'a>(
         &self,
-        brokers: Vec<crate::model::BrokerState>,
+        brokers: &[BrokerState],
         record: impl Fn(&str, i32) -> Option<&'a PartitionState>,
-    ) -> Arc<Update> {
-        let mut snapshot = Update { version: self.version, snapshot: true, brokers, ..Update::default() };
+    ) -> Arc<ClusterUpdate> {
+        let mut snapshot = ClusterUpdate {
+            version: self.version,
+            snapshot: true,
+            brokers: brokers.iter().map(broker_record).collect(),
+            ..ClusterUpdate::default()
+        };
         for Known { topic, .. } in self.topics.values() {
             let states = (0..topic.partition_count).filter_map(|partition| record(&topic.name, partition));
-            let published = |state: &PartitionState| PublishedPartition {
-                topic_id: topic.topic_id,
-                creation: topic.creation,
-                state: state.clone(),
-            };
+            let published = |state: &PartitionState| partition_record(topic.topic_id, topic.creation, state);
             snapshot.partitions.extend(states.map(published));
             snapshot.topics.push(topic.clone());
         }
         Arc::new(snapshot)
+    }
+}
+
+/// Where clients reach the broker.
+pub(crate) fn endpoints(broker: &BrokerState) -> Vec<Endpoint> {
+    let endpoint = |e: &crate::model::Endpoint| Endpoint {
+        listener: e.listener.clone(),
+        host: e.host.clone(),
+        port: e.port,
+    };
+    broker.endpoints.iter().map(endpoint).collect()
+}
+
+fn broker_record(broker: &BrokerState) -> BrokerRecord {
+    BrokerRecord {
+        broker_id: broker.broker_id,
+        incarnation: broker.incarnation,
+        endpoints: endpoints(broker),
+        rack: broker.rack.clone(),
+        fenced: broker.fenced,
+        peer_address: broker.peer_address,
+        peer_token: None,
+    }
+}
+
+fn partition_record(topic_id: Uuid, creation: u64, state: &PartitionState) -> PartitionRecord {
+    PartitionRecord {
+        topic_id,
+        partition: state.partition,
+        creation,
+        replicas: state.replicas.clone(),
+        leader: state.leader.map(Into::into),
+        leader_epoch: state.leader_epoch,
+        partition_epoch: state.partition_epoch,
+        isr: state.isr.iter().copied().map(Into::into).collect(),
+        elr: state.elr.iter().copied().map(Into::into).collect(),
+        min_isr: state.min_isr,
+        adding: state.adding.clone(),
+        removing: state.removing.clone(),
+        unclean_epoch: state.unclean_epoch,
     }
 }

@@ -3,8 +3,9 @@
 use taffrail_protocol::Uuid;
 
 use crate::cell::Verdict;
-use crate::message::{Registration, SessionId};
-use crate::model::{BrokerState, ClusterState, Member, Other};
+use crate::message::SessionId;
+use crate::model::{BrokerState, ClusterState, Endpoint, Member, Other};
+use taffrail_control::session::{LogClaim, Registration};
 
 /// Producer ids handed out at a time, as in Kafka (`ProducerIdsBlock`).
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
@@ -113,11 +114,17 @@ fn register(
     if state.cluster_id.is_empty() {
         state.cluster_id = Uuid(random()).to_string();
     }
-    let Registration { broker_id, process_id, endpoints, rack, log_dirs, .. } = registration.clone();
+    let Registration { broker_id, process_id, rack, log_dirs, peer_address, .. } = registration.clone();
+    let endpoint = |e: &taffrail_control::session::Endpoint| Endpoint {
+        listener: e.listener.clone(),
+        host: e.host.clone(),
+        port: e.port,
+    };
+    let endpoints: Vec<Endpoint> = registration.endpoints.iter().map(endpoint).collect();
     let before = state.broker(broker_id).cloned();
     if let Some(same) = before.as_ref().filter(|broker| broker.process_id == process_id) {
         let member = same.member();
-        let again = BrokerState { endpoints, rack, log_dirs, fenced: false, ..same.clone() };
+        let again = BrokerState { endpoints, rack, log_dirs, peer_address, fenced: false, ..same.clone() };
         state.put_broker(again);
         let kept_everything = same.last.is_some();
         return ClusterOutcome::Registered { member, kept_everything, again: true };
@@ -133,6 +140,7 @@ fn register(
         endpoints,
         rack,
         log_dirs,
+        peer_address,
         fenced: false,
         since: chain.map_or(incarnation, |(since, _)| since),
         last: chain.map(|(_, last)| last),
@@ -150,7 +158,7 @@ fn register(
 /// The disks name the incarnation under which they were last served. Within the chain that is on record they are the
 /// chain's disks, and have lost nothing since it began. Named from outside of it they are other disks, or older ones.
 fn unbroken_since(before: &BrokerState, registration: &Registration) -> Option<(u64, u64)> {
-    let last = registration.last_incarnation.filter(|_| registration.kept_everything)?;
+    let last = registration.last_incarnation.filter(|_| registration.claim != LogClaim::Unclean)?;
     (before.since <= last && last <= before.incarnation).then_some((before.since, last))
 }
 
@@ -184,17 +192,22 @@ fn refusal(state: &ClusterState, registration: &Registration) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taffrail_control::session::CONTRACT_VERSION;
 
     fn registration(process: u8, last_incarnation: Option<u64>) -> Registration {
         Registration {
+            contract_version: CONTRACT_VERSION,
             cluster_id: None,
             broker_id: 1,
             process_id: Uuid([process; 16]),
-            kept_everything: last_incarnation.is_some(),
+            claim: if last_incarnation.is_some() { LogClaim::Clean } else { LogClaim::Unclean },
             last_incarnation,
             endpoints: Vec::new(),
             rack: None,
             log_dirs: Vec::new(),
+            features: Vec::new(),
+            peer_address: None,
+            peer_token: Uuid::ZERO,
         }
     }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::controller::Controller;
-use crate::message::{
-    ApiError, Event, Message, MorePartitions, NewTopic, Output, Request, Response, SessionId, TopicOutcome,
-    TopicRef,
-};
+use crate::message::{Event, Output, SessionId};
 use crate::registration::ClusterIntent;
 use crate::topics::{self, Ticket, TopicDecision, TopicIntent};
 use crate::validate::{self, refuse};
+use taffrail_control::session::{
+    ApiError, ControllerRequest, ControllerResponse, FromController, MorePartitions, NewTopic, TopicOutcome,
+    TopicRef,
+};
 
 type TopicResult = Result<TopicOutcome, ApiError>;
 
@@ -76,17 +77,28 @@ impl Requests {
 impl Controller {
     pub(crate) fn refuse_request(&mut self, session: SessionId, request_id: u64) {
         let message = "the session is not registered with this controller; register again".to_owned();
-        let response = Response::Failed(ApiError { code: ErrorCode::NOT_CONTROLLER, message });
-        self.outputs.push(Output::Send { session, message: Message::Response { request_id, response } });
+        let response = ControllerResponse::Failed(ApiError { code: ErrorCode::NOT_CONTROLLER, message });
+        self.outputs
+            .push(Output::Send { session, message: FromController::Response { request_id, response } });
     }
 
-    pub(crate) fn take_request(&mut self, session: SessionId, request_id: u64, request: Request) {
+    pub(crate) fn take_request(&mut self, session: SessionId, request_id: u64, request: ControllerRequest) {
         let topics = match &request {
-            Request::CreateTopics { topics, .. } => topics.len(),
-            Request::DeleteTopics { topics } => topics.len(),
-            Request::CreatePartitions { topics, .. } => topics.len(),
-            Request::AllocateProducerIds => {
+            ControllerRequest::CreateTopics { topics, .. } => topics.len(),
+            ControllerRequest::DeleteTopics { topics } => topics.len(),
+            ControllerRequest::CreatePartitions { topics, .. } => topics.len(),
+            ControllerRequest::AllocateProducerIds => {
                 self.enqueue_cluster(ClusterIntent::AllocateProducerIds { session, request_id });
+                return;
+            }
+            ControllerRequest::AlterConfigs { .. }
+            | ControllerRequest::ElectLeaders { .. }
+            | ControllerRequest::AlterReassignments { .. }
+            | ControllerRequest::UnregisterBroker { .. } => {
+                let message = "this controller does not know the request".to_owned();
+                let response =
+                    ControllerResponse::Failed(ApiError { code: ErrorCode::UNSUPPORTED_VERSION, message });
+                self.send(session, FromController::Response { request_id, response });
                 return;
             }
         };
@@ -94,31 +106,36 @@ impl Controller {
         if self.requests.waiting_topics.saturating_add(topics) > most {
             let message =
                 format!("the controller sees to at most {most} topics at a time; try again with fewer");
-            let response = Response::Failed(ApiError { code: ErrorCode::THROTTLING_QUOTA_EXCEEDED, message });
-            self.send(session, Message::Response { request_id, response });
+            let response =
+                ControllerResponse::Failed(ApiError { code: ErrorCode::THROTTLING_QUOTA_EXCEEDED, message });
+            self.send(session, FromController::Response { request_id, response });
             return;
         }
         let number = self.requests.open(session, request_id, topics);
         let ticket = |slot| Ticket { request: number, slot };
         match request {
-            Request::CreateTopics { topics, validate_only } => {
+            ControllerRequest::CreateTopics { topics, validate_only } => {
                 let twice = named_twice(topics.iter().map(|topic| topic.name.as_str()));
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_create(ticket(slot), topic, validate_only, twice[slot]);
                 }
             }
-            Request::DeleteTopics { topics } => {
+            ControllerRequest::DeleteTopics { topics } => {
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_delete(ticket(slot), topic);
                 }
             }
-            Request::CreatePartitions { topics, validate_only } => {
+            ControllerRequest::CreatePartitions { topics, validate_only } => {
                 let twice = named_twice(topics.iter().map(|topic| topic.name.as_str()));
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_grow(ticket(slot), topic, validate_only, twice[slot]);
                 }
             }
-            Request::AllocateProducerIds => {}
+            ControllerRequest::AllocateProducerIds
+            | ControllerRequest::AlterConfigs { .. }
+            | ControllerRequest::ElectLeaders { .. }
+            | ControllerRequest::AlterReassignments { .. }
+            | ControllerRequest::UnregisterBroker { .. } => {}
         }
     }
 
@@ -216,8 +233,8 @@ impl Controller {
         for number in std::mem::take(&mut self.requests.complete) {
             let Some(pending) = self.requests.pending.remove(&number) else { continue };
             let results = pending.results.into_iter().flatten().collect();
-            let (request_id, response) = (pending.request_id, Response::Topics(results));
-            self.send(pending.session, Message::Response { request_id, response });
+            let (request_id, response) = (pending.request_id, ControllerResponse::Topics(results));
+            self.send(pending.session, FromController::Response { request_id, response });
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) fn cluster_of(n: i32) -> ClusterState {
         endpoints: Vec::new(),
         rack: None,
         log_dirs: Vec::new(),
+        peer_address: None,
         fenced: false,
         since: id as u64,
         last: None,

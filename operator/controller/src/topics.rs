@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
-use crate::message::{ApiError, MorePartitions, NewTopic, TopicOutcome};
 use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice};
 use crate::policy::Policy;
 use crate::slicing::choose_slices;
 use crate::validate::{self, refuse};
+use taffrail_control::session::{ApiError, MorePartitions, NewTopic, TopicOutcome};
 
 /// One topic of a request of several: which request, and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use taffrail_protocol::ErrorCode;
 
-use crate::message::{ApiError, NewTopic};
 use crate::model::{ClusterState, TopicSlice};
 use crate::policy::Policy;
+use taffrail_control::session::{ApiError, NewTopic};
 
 /// Kafka's limit, which keeps a partition's directory name within 255 bytes.
 pub const MAX_TOPIC_NAME_LENGTH: usize = 249;

@@ -3,7 +3,6 @@
 //!
 //! What is decided here is nothing: [`taffrail_controller::Controller`] decides.
 
-mod convert;
 mod file_store;
 mod local;
 

@@ -13,17 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use taffrail_control::session::{
-    self, BrokerEnd, CONTRACT_VERSION, ClusterUpdate, FromController, ToController,
-};
+use taffrail_control::session::{self, BrokerEnd, FromController, ToController};
 use taffrail_control::topic_config;
-use taffrail_controller::message::{Input, Output, SessionId, Update};
+use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::store::{Store, StoreOutcome, StoreRequest};
 use taffrail_controller::{Controller, Policy, Surroundings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::convert;
 use crate::file_store::{FileStore, OpenStoreError};
 
 /// Inputs that may wait for the controller before sessions have to.
@@ -133,7 +130,7 @@ impl LocalController {
             ..Policy::default()
         };
         let machine = Controller::new(policy);
-        let shell = Shell { machine, store, urandom, brokers: BTreeMap::new(), converted: None };
+        let shell = Shell { machine, store, urandom, brokers: BTreeMap::new() };
         std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
@@ -224,8 +221,6 @@ struct Shell<S> {
     store: S,
     urandom: File,
     brokers: BTreeMap<SessionId, Connected>,
-    /// The update converted last: each broker gets the same.
-    converted: Option<(Arc<Update>, Arc<ClusterUpdate>)>,
 }
 
 impl<S: Store> Shell<S> {
@@ -274,29 +269,7 @@ impl<S: Store> Shell<S> {
                 Input::SessionEnded { session }
             }
             Arrival::Said { session, .. } if !self.brokers.contains_key(&session) => return true,
-            Arrival::Said { session, message } => match *message {
-                ToController::Register(from) if from.contract_version != CONTRACT_VERSION => {
-                    let (id, theirs) = (from.broker_id, from.contract_version);
-                    let reason = format!(
-                        "broker {id} speaks version {theirs} of the session contract and this controller speaks \
-                         {CONTRACT_VERSION}; run the same release of both"
-                    );
-                    tracing::warn!("{reason}");
-                    self.send(session, FromController::Refused { reason });
-                    self.brokers.remove(&session);
-                    return true;
-                }
-                ToController::Register(from) => {
-                    Input::Register { session, registration: convert::registration(from) }
-                }
-                ToController::Heartbeat { incarnation, .. } => Input::Heartbeat { session, incarnation },
-                ToController::ControlledShutdown { incarnation } => {
-                    Input::ControlledShutdown { session, incarnation }
-                }
-                ToController::Request { request_id, request } => {
-                    Input::Request { session, request_id, request: convert::request(request) }
-                }
-            },
+            Arrival::Said { session, message } => Input::Said { session, message: *message },
         };
         self.step(input, requests);
         true
@@ -319,8 +292,6 @@ impl<S: Store> Shell<S> {
             match output {
                 Output::Store(request) => requests.push(request),
                 Output::Send { session, message } => {
-                    let converted = &mut self.converted;
-                    let message = convert::message(message, |update| convert_once(converted, update));
                     if !self.send(session, message) {
                         lost.push(session);
                     }
@@ -363,17 +334,4 @@ impl<S: Store> Shell<S> {
         }
         answered
     }
-}
-
-fn convert_once(
-    converted: &mut Option<(Arc<Update>, Arc<ClusterUpdate>)>,
-    update: Arc<Update>,
-) -> Arc<ClusterUpdate> {
-    if let Some((from, to)) = converted.as_ref().filter(|(from, _)| Arc::ptr_eq(from, &update)) {
-        debug_assert_eq!(from.version, to.version);
-        return Arc::clone(to);
-    }
-    let to = Arc::new(convert::update(&update));
-    *converted = Some((update, Arc::clone(&to)));
-    to
 }

@@ -35,6 +35,9 @@ fn registration(broker_id: i32, last_incarnation: Option<u64>) -> Registration {
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }],
         rack: None,
         log_dirs: vec![Uuid([9; 16])],
+        features: Vec::new(),
+        peer_address: None,
+        peer_token: Uuid::ZERO,
     }
 }
 
@@ -43,7 +46,7 @@ impl Broker {
         let mut end = controller.handle().connect();
         end.sender.send(ToController::Register(registration)).await.unwrap();
         let (cluster_id, incarnation) = match end.receiver.recv().await {
-            Some(FromController::Registered { cluster_id, incarnation }) => (cluster_id, incarnation),
+            Some(FromController::Registered { cluster_id, incarnation, .. }) => (cluster_id, incarnation),
             Some(FromController::Refused { reason }) => {
                 assert_eq!(end.receiver.recv().await, None, "a refused session ends");
                 return Err(reason);
