@@ -13,7 +13,7 @@ use taffrail_control::session::{Member, PartitionRecord};
 use taffrail_log::{FileStorage, Log, LogConfig};
 use taffrail_protocol::Uuid;
 use taffrail_protocol::record_batch::{BatchBuilder, BatchHeader, Compression};
-use taffrail_server::partition::{Effects, Partition, RequiredAcks};
+use taffrail_replication::partition::{Effects, Partition, RequiredAcks};
 
 const CLIENTS: usize = 2;
 const OWNERS: usize = 2;
@@ -47,6 +47,9 @@ fn partitions(dir: &Path, count: usize) -> Vec<Arc<Replica>> {
             isr: vec![me],
             elr: Vec::new(),
             min_isr: 1,
+            adding: vec![],
+            removing: vec![],
+            unclean_epoch: None,
         };
         let mut partition = Partition::new(log.expect("a log can be made"), record.clone(), 0);
         partition.assign(record, true, &mut Effects::new()).expect("the partition can be led");

@@ -13,8 +13,8 @@ use taffrail_protocol::Uuid;
 use tokio::sync::Notify;
 
 use crate::auto_create::OFFSETS_TOPIC;
-use crate::partition::Partition;
 use crate::waiter::PartitionWaiter;
+use taffrail_replication::partition::Partition;
 
 /// A replica that lives on this broker. The lock is held for one step, never across I/O on a socket or an await.
 pub type Replica = Mutex<Partition<FileStorage, PartitionWaiter>>;

@@ -19,9 +19,9 @@ use crate::group::{
     ClientContext, GroupConfig, GroupRequest, GroupResponse, GroupShard, GroupState, Input, Output,
 };
 use crate::net::parked::Delivery;
-use crate::partition::{Effects, RequiredAcks};
 use crate::random;
 use crate::waiter::{PartitionWaiter, carry_out};
+use taffrail_replication::partition::{Effects, RequiredAcks};
 
 /// How much of a partition is read at once while a coordinator loads it, in bytes.
 const LOAD_BYTES: u32 = 1024 * 1024;

@@ -1,7 +1,7 @@
 //! The Taffrail broker: what stands between sockets, logs, groups and the controller.
 //!
-//! Pure, driven by whoever has a clock and a network: [`partition`], [`group`], [`fetch_session`]. Everything else is the
-//! shell around them: [`net`] carries bytes, [`dispatch`] and [`handler`] turn requests into steps and answers,
+//! Pure, driven by whoever has a clock and a network: [`group`], [`fetch_session`], and the partitions of
+//! [`taffrail_replication`]. Everything else is the shell around them: [`net`] carries bytes, [`dispatch`] and [`handler`] turn requests into steps and answers,
 //! [`updates`] follows the controller, [`lifecycle`] starts and stops a broker, and [`dev`] a whole cluster.
 
 pub mod admin;
@@ -26,7 +26,6 @@ pub mod logging;
 pub mod maintenance;
 pub mod metrics;
 pub mod net;
-pub mod partition;
 pub mod producer_ids;
 pub mod random;
 pub mod replicas;

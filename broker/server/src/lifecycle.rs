@@ -26,11 +26,11 @@ use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::net::connection::{self, ConnectionError, ConnectionLimits};
 use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
-use crate::partition::Effects;
 use crate::random;
 use crate::replicas::Replicas;
 use crate::updates::Updates;
 use crate::waiter::carry_out;
+use taffrail_replication::partition::Effects;
 
 /// How often the controller hears that the broker is alive (`broker.heartbeat.interval.ms`).
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -127,6 +127,9 @@ impl RunningBroker {
             endpoints: vec![advertised],
             rack: config.broker_rack.clone(),
             log_dirs: vec![directory_id],
+            features: Vec::new(),
+            peer_address: None,
+            peer_token: random::uuid(),
         };
         let (cluster_id, incarnation) = register(&mut session, registration).await?;
         let dir = match owned {
@@ -237,7 +240,7 @@ async fn register(session: &mut BrokerEnd, registration: Registration) -> Result
     let sent = session.sender.send(ToController::Register(registration)).await;
     sent.map_err(|_ended| StartError::SessionEnded { id })?;
     match session.receiver.recv().await {
-        Some(FromController::Registered { cluster_id, incarnation }) => Ok((cluster_id, incarnation)),
+        Some(FromController::Registered { cluster_id, incarnation, .. }) => Ok((cluster_id, incarnation)),
         Some(FromController::Refused { reason }) => Err(StartError::Refused { id, reason }),
         Some(_) | None => Err(StartError::SessionEnded { id }),
     }
@@ -286,7 +289,12 @@ async fn run_session(
                 tracing::error!("the controller ended the session: {reason}");
                 return;
             }
-            Some(FromController::Registered { .. }) => {}
+            Some(
+                FromController::Registered { .. }
+                | FromController::Redirect { .. }
+                | FromController::IsrRefused { .. }
+                | FromController::QueryLogEnds { .. },
+            ) => {}
             None => {
                 tracing::warn!(
                     "the session with the controller has ended; serving on with the last known state"

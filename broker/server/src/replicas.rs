@@ -16,8 +16,8 @@ use taffrail_protocol::record_batch;
 use crate::clock;
 use crate::cluster::Replica;
 use crate::config::BrokerConfig;
-use crate::partition::Partition;
 use crate::random;
+use taffrail_replication::partition::Partition;
 
 /// The directory of this broker's logs.
 pub struct Replicas {

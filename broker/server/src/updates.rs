@@ -13,9 +13,9 @@ use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::cluster::{Replica, Topic, TopicPartition};
 use crate::controller_link::ControllerLink;
-use crate::partition::Effects;
 use crate::replicas::{Replicas, log_config};
 use crate::waiter::carry_out;
+use taffrail_replication::partition::Effects;
 
 /// Applies the controller's updates, one after the other.
 pub struct Updates {

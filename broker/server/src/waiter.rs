@@ -8,7 +8,7 @@ use taffrail_protocol::ErrorCode;
 
 use crate::groups::GroupCell;
 use crate::net::parked::Waiter;
-use crate::partition::{Effect, Effects};
+use taffrail_replication::partition::{Effect, Effects};
 
 /// A request, or a part of the broker, that waits on a partition.
 #[derive(Clone)]

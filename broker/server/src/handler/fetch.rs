@@ -15,9 +15,9 @@ use crate::cluster::{Replica, Topic};
 use crate::fetch_session::{FetchContext, FetchPartition, FetchTopic, NO_SESSION, Told};
 use crate::net::outbox::{FileRange, Response};
 use crate::net::parked::{Answer, Parked};
-use crate::partition::{Isolation, ParkId, read_error_code};
 use crate::request::{Operation, Resource, authorize};
 use crate::waiter::{FetchWait, PartitionWaiter};
+use taffrail_replication::partition::{Isolation, ParkId, read_error_code};
 
 /// Versions from this one on name topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;

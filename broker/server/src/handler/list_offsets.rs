@@ -12,8 +12,8 @@ use crate::broker::Broker;
 use crate::call::Call;
 use crate::cluster::Replica;
 use crate::net::parked::Answer;
-use crate::partition::Isolation;
 use crate::request::{Operation, RequestContext, Resource, authorize, throttle_time_ms};
+use taffrail_replication::partition::Isolation;
 
 /// Stands for an offset, a timestamp or a leader epoch that is not known.
 const UNKNOWN: i32 = -1;

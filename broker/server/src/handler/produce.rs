@@ -21,9 +21,9 @@ use crate::clock;
 use crate::cluster::{Cluster, Topic};
 use crate::net::outbox::Response;
 use crate::net::parked::{Answer, Parked};
-use crate::partition::{Effects, RequiredAcks};
 use crate::request::{Operation, Resource, authorize};
 use crate::waiter::{PartitionWaiter, ProduceWait, carry_out};
+use taffrail_replication::partition::{Effects, RequiredAcks};
 
 /// Versions from this one on name topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
