@@ -129,8 +129,16 @@ pub struct BrokerConfig {
     pub producer_id_expiration_ms: i32,
     /// -1: no limit was set; [`BrokerConfig::fit_into`] sets one.
     pub queued_max_request_bytes: i64,
+    pub replica_fetch_backoff_ms: i32,
+    pub replica_fetch_max_bytes: i32,
+    pub replica_fetch_min_bytes: i32,
+    pub replica_fetch_response_max_bytes: i32,
+    pub replica_fetch_wait_max_ms: i32,
     pub replica_high_watermark_checkpoint_interval_ms: i64,
     pub replica_lag_time_max_ms: i64,
+    /// `replica.selector.class`: whether it is the selector by rack.
+    pub replica_selector_by_rack: bool,
+    pub replica_socket_timeout_ms: i32,
     pub request_timeout_ms: i32,
     pub socket_listen_backlog_size: i32,
     pub socket_receive_buffer_bytes: i32,
@@ -205,9 +213,18 @@ impl BrokerConfig {
             producer_id_expiration_check_interval_ms: values.int("producer.id.expiration.check.interval.ms"),
             producer_id_expiration_ms: values.int("producer.id.expiration.ms"),
             queued_max_request_bytes: values.long("queued.max.request.bytes"),
+            replica_fetch_backoff_ms: values.int("replica.fetch.backoff.ms"),
+            replica_fetch_max_bytes: values.int("replica.fetch.max.bytes"),
+            replica_fetch_min_bytes: values.int("replica.fetch.min.bytes"),
+            replica_fetch_response_max_bytes: values.int("replica.fetch.response.max.bytes"),
+            replica_fetch_wait_max_ms: values.int("replica.fetch.wait.max.ms"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            replica_selector_by_rack: settings
+                .get("replica.selector.class")
+                .is_some_and(|class| !class.is_empty()),
+            replica_socket_timeout_ms: values.int("replica.socket.timeout.ms"),
             request_timeout_ms: values.int("request.timeout.ms"),
             socket_listen_backlog_size: values.int("socket.listen.backlog.size"),
             socket_receive_buffer_bytes: values.int("socket.receive.buffer.bytes"),
@@ -268,8 +285,9 @@ impl BrokerConfig {
     }
 
     /// Lowers what would not fit into `memory_bytes` and says what was lowered; afterwards `queued_max_request_bytes`
-    /// is set. Requests in work get half of the memory, one request at most half of that, and reading
-    /// `__consumer_offsets` a sixteenth of the whole; the rest is for logs' tables, groups and connections.
+    /// is set. Requests in work get half of the memory, one request at most half of that, reading
+    /// `__consumer_offsets` a sixteenth of the whole, and what is fetched at a time from another broker a thirty-second;
+    /// the rest is for logs' tables, groups and connections.
     pub fn fit_into(&mut self, memory_bytes: u64) -> Vec<Lowered> {
         let memory = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
         let mut lowered = Vec::new();
@@ -284,6 +302,8 @@ impl BrokerConfig {
         let one_request = self.queued_max_request_bytes / 2;
         lower_int("socket.request.max.bytes", &mut self.socket_request_max_bytes, one_request);
         lower_int("offsets.load.buffer.size", &mut self.offsets_load_buffer_size, memory / 16);
+        let response = &mut self.replica_fetch_response_max_bytes;
+        lower_int("replica.fetch.response.max.bytes", response, memory / 32);
         lowered
     }
 }
@@ -358,6 +378,7 @@ impl Values<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::RACK_AWARE_SELECTOR;
     use taffrail_control::config_value::ConfigType;
 
     fn config(settings: &[(&str, &str)]) -> BrokerConfig {
@@ -375,6 +396,7 @@ mod tests {
             let value = match key.config_type {
                 ConfigType::Boolean => (key.default == Some("false")).to_string(),
                 ConfigType::String if key.name == "broker.rack" => "rack-1".to_owned(),
+                ConfigType::String if key.name == "replica.selector.class" => RACK_AWARE_SELECTOR.to_owned(),
                 ConfigType::String => "LogAppendTime".to_owned(),
                 _ => "7000".to_owned(),
             };
@@ -493,6 +515,7 @@ mod tests {
             [
                 Lowered { key: "socket.request.max.bytes", from: 100 << 20, to: 16 << 20 },
                 Lowered { key: "offsets.load.buffer.size", from: 5 << 20, to: 4 << 20 },
+                Lowered { key: "replica.fetch.response.max.bytes", from: 10 << 20, to: 2 << 20 },
             ]
         );
         let mut large = config(&[]);

@@ -15,9 +15,14 @@ const fn key(
     BrokerKey { name, config_type, default, accepts, handling: Handling::Honoured, documentation }
 }
 
+/// What `replica.selector.class` may be: empty, or the one selector that Apache Kafka has.
+pub(super) const REPLICA_SELECTORS: [&str; 2] = ["", RACK_AWARE_SELECTOR];
+/// Sends consumers to a replica in their rack.
+pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 55] = [
+pub(super) static KEYS: [BrokerKey; 62] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
     key("broker.rack", String, None, Any,
@@ -116,10 +121,27 @@ pub(super) static KEYS: [BrokerKey; 55] = [
     key("queued.max.request.bytes", Long, Some("-1"), AtLeast(-1),
         "The most bytes that requests being worked on may hold in all; -1 takes a share of --memory. Connections \
          are not read from while they are reached."),
+    key("replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0),
+        "The longest pause before a partition that could not be fetched is tried again."),
+    key("replica.fetch.max.bytes", Int, Some("1048576"), AtLeast(0),
+        "How many bytes of one partition a follower fetches at a time; a larger first batch comes whole all the same."),
+    key("replica.fetch.min.bytes", Int, Some("1"), Any,
+        "How many bytes a leader gathers before it answers a follower's fetch."),
+    key("replica.fetch.response.max.bytes", Int, Some("10485760"), AtLeast(0),
+        "How many bytes a follower fetches from another broker at a time; a larger first batch comes whole all the \
+         same."),
+    key("replica.fetch.wait.max.ms", Int, Some("500"), Any,
+        "How long a leader holds a follower's fetch that it has nothing for."),
     key("replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), AtLeast(1),
         "How often high watermarks are written to their checkpoint."),
     key("replica.lag.time.max.ms", Long, Some("30000"), AtLeast(1),
         "After how long without having caught up a follower is out of sync."),
+    key("replica.selector.class", String, None, OneOf(&REPLICA_SELECTORS),
+        "How a consumer that names its rack is sent to a replica to read from (KIP-392): empty for always the leader, \
+         RackAwareReplicaSelector for an in-sync replica in the consumer's rack."),
+    key("replica.socket.timeout.ms", Int, Some("30000"), Any,
+        "How long a connection to another broker may take to come about, or an answer to arrive beyond the time that \
+         it was to be held, before the connection is given up."),
     key("request.timeout.ms", Int, Some("30000"), AtLeast(1),
         "How long the broker waits for the controller's answer before it tells its client that the request timed \
          out."),

@@ -67,8 +67,8 @@ const RECOMPRESSION: Area = later(
     "Belongs to compression by the broker; Taffrail keeps batches as the producer compressed them.",
 );
 const REPLICATION: Area = later(
-    "brokers do not replicate to each other yet",
-    "Belongs to replication between brokers, which is not there yet.",
+    "one connection carries all that a broker fetches from another, in buffers that the operating system sizes",
+    "Belongs to the connections that replication goes over, which size themselves.",
 );
 const RETENTION: Area = later(
     "old segments are not deleted yet",
@@ -114,7 +114,7 @@ const fn key(
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 281] = [
+pub(super) static KEYS: [BrokerKey; 274] = [
     key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), AtLeast(0), TRANSACTIONS),
     key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), AtLeast(1), TRANSACTIONS),
     key("advertised.listeners", String, None, Any, ADVERTISE),
@@ -288,14 +288,7 @@ pub(super) static KEYS: [BrokerKey; 281] = [
     key("remote.log.storage.manager.class.path", String, None, Any, TIERING),
     key("remote.log.storage.manager.impl.prefix", String, Some("rsm.config."), Any, TIERING),
     key("remote.log.storage.system.enable", Boolean, Some("false"), Any, TIERING),
-    key("replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), REPLICATION),
-    key("replica.fetch.max.bytes", Int, Some("1048576"), AtLeast(0), REPLICATION),
-    key("replica.fetch.min.bytes", Int, Some("1"), Any, REPLICATION),
-    key("replica.fetch.response.max.bytes", Int, Some("10485760"), AtLeast(0), REPLICATION),
-    key("replica.fetch.wait.max.ms", Int, Some("500"), Any, REPLICATION),
-    key("replica.selector.class", String, None, Any, PLUGINS),
     key("replica.socket.receive.buffer.bytes", Int, Some("65536"), Any, REPLICATION),
-    key("replica.socket.timeout.ms", Int, Some("30000"), Any, REPLICATION),
     key("replication.quota.window.num", Int, Some("11"), AtLeast(1), QUOTAS),
     key("replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), QUOTAS),
     key("sasl.client.callback.handler.class", Class, None, Any, SASL),

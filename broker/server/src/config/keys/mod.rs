@@ -4,6 +4,8 @@
 mod honoured;
 mod later;
 
+#[cfg(test)]
+pub use honoured::RACK_AWARE_SELECTOR;
 use taffrail_control::config_value::{Accepts, ConfigType};
 
 /// One broker configuration key.
