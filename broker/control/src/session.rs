@@ -18,6 +18,14 @@ pub use channel::{BrokerEnd, ControllerEnd, SESSION_QUEUE, SessionEnd, session};
 
 /// The version of this contract, named in the first message of a session.
 pub const CONTRACT_VERSION: u32 = 1;
+/// The oldest version that this release still speaks.
+pub const OLDEST_CONTRACT_VERSION: u32 = 1;
+
+/// Whether this release and one that speaks up to `theirs` understand each other: they work one release apart, in both
+/// directions, and then speak the older one's version.
+pub fn is_contract_understood(theirs: u32) -> bool {
+    (OLDEST_CONTRACT_VERSION..=CONTRACT_VERSION + 1).contains(&theirs)
+}
 
 /// What a broker states about its log directories when it registers (REPLICATION.md, rule 16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +78,9 @@ pub struct Registration {
     /// Drawn at random once per process. The controller hands it to the other brokers, and a replica's connection opens
     /// with it.
     pub peer_token: Uuid,
+    /// The incarnation that this process has already, when it opens another session. It gets the same one, also from a
+    /// controller that has never heard of it (rule 25), or is refused where another process has the id by now.
+    pub resumes: Option<u64>,
 }
 
 /// A message from broker to controller.
@@ -150,7 +161,8 @@ pub enum FromController {
         /// The active controller's address (`http://HOST:PORT`); `None` if it is not known.
         active: Option<String>,
     },
-    /// The registration was refused, with a sentence that says why and what to do. The session ends.
+    /// The broker is not wanted, for good: its registration was refused, or another process has its id now. A sentence
+    /// says why and what to do. The session ends, and the broker stops.
     Refused {
         /// The sentence.
         reason: String,

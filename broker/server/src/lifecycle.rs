@@ -130,6 +130,7 @@ impl RunningBroker {
             features: Vec::new(),
             peer_address: None,
             peer_token: random::uuid(),
+            resumes: None,
         };
         let (cluster_id, incarnation) = register(&mut session, registration).await?;
         let dir = match owned {

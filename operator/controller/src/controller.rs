@@ -37,7 +37,7 @@ use crate::slicing::topic_slice;
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
-    CONTRACT_VERSION, ControllerRequest, FromController, Registration, ToController,
+    CONTRACT_VERSION, ControllerRequest, FromController, Registration, ToController, is_contract_understood,
 };
 
 /// What a step may use besides its input.
@@ -141,7 +141,7 @@ impl Controller {
         }
     }
 
-    /// Whether the store has been read. Brokers that come earlier are refused.
+    /// Whether the store has been read. Brokers that come earlier are sent away.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
     }
@@ -180,15 +180,16 @@ impl Controller {
 
     fn on_register(&mut self, session: SessionId, registration: Registration) {
         let (broker_id, theirs) = (registration.broker_id, registration.contract_version);
-        if theirs != CONTRACT_VERSION {
+        if !is_contract_understood(theirs) {
             let reason = format!(
                 "broker {broker_id} speaks version {theirs} of the session contract and this controller speaks \
-                 {CONTRACT_VERSION}; run the same release of both"
+                 {CONTRACT_VERSION}; run releases that are at most one apart"
             );
             self.refuse_session(session, broker_id, reason);
         } else if !self.is_ready() {
-            let reason = "the controller has not read its store yet; try again in a moment".to_owned();
-            self.refuse_session(session, broker_id, reason);
+            // It will be the active one in a moment, or another is.
+            self.outputs.push(Output::Send { session, message: FromController::Redirect { active: None } });
+            self.close_session(session);
         } else {
             self.sessions.entry(session).or_default();
             let registration = Box::new(registration);
@@ -240,6 +241,11 @@ impl Controller {
     pub(crate) fn refuse_session(&mut self, session: SessionId, broker_id: i32, reason: String) {
         self.event(Event::BrokerRefused { broker_id, reason: reason.clone() });
         self.outputs.push(Output::Send { session, message: FromController::Refused { reason } });
+        self.close_session(session);
+    }
+
+    /// Ends a session. Its broker may come back.
+    pub(crate) fn close_session(&mut self, session: SessionId) {
         self.outputs.push(Output::Close { session });
         self.sessions.remove(&session);
     }

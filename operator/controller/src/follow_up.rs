@@ -85,8 +85,17 @@ impl Controller {
             .map(|(id, _)| *id)
             .collect();
         for other in others {
-            let reason = format!("broker {} has registered in another session", member.broker_id);
-            self.refuse_session(other, member.broker_id, reason);
+            let same_process = self.sessions.get(&other).is_some_and(|other| other.broker == Some(member));
+            if same_process {
+                // It has lost the older session, or is about to notice.
+                self.close_session(other);
+            } else {
+                let reason = format!(
+                    "another process has registered as broker {}; give each broker an id of its own",
+                    member.broker_id
+                );
+                self.refuse_session(other, member.broker_id, reason);
+            }
         }
         // What is pending goes to the sessions that were there before; the snapshot holds it for this one.
         self.follow_up_topics();

@@ -129,9 +129,14 @@ fn register(
         let kept_everything = same.last.is_some();
         return ClusterOutcome::Registered { member, kept_everything, again: true };
     }
+    if let Some(reason) = before.as_ref().and_then(|broker| superseded(broker, registration)) {
+        return ClusterOutcome::Refused { reason };
+    }
     // A broker that names an incarnation which was never handed out here has seen more than this store, as after a
-    // restore from a backup: numbers go on above what it was told (rule 25), and its claim proves nothing.
-    let incarnation = state.next_incarnation.max(registration.last_incarnation.map_or(0, |last| last + 1));
+    // restore from a backup: numbers go on above what it was told (rule 25), and its claim proves nothing. A process that
+    // runs keeps the incarnation that it has.
+    let above = state.next_incarnation.max(registration.last_incarnation.map_or(0, |last| last + 1));
+    let incarnation = registration.resumes.unwrap_or(above);
     let chain = before.as_ref().and_then(|broker| unbroken_since(broker, registration));
     let broker = BrokerState {
         broker_id,
@@ -147,10 +152,20 @@ fn register(
         other: before.as_ref().map_or_else(Other::new, |broker| broker.other.clone()),
     };
     assert!(before.is_none_or(|b| b.incarnation < incarnation), "rule 16: an incarnation only grows");
-    state.next_incarnation = incarnation + 1;
+    state.next_incarnation = above.max(incarnation + 1);
     state.put_broker(broker);
     let member = Member { broker_id, incarnation };
     ClusterOutcome::Registered { member, kept_everything: chain.is_some(), again: false }
+}
+
+/// Why a process that had the id before has it no more: of two processes with one id the older is fenced.
+fn superseded(before: &BrokerState, registration: &Registration) -> Option<String> {
+    let resumes = registration.resumes.filter(|resumes| *resumes <= before.incarnation)?;
+    Some(format!(
+        "another process has registered as broker {} since (incarnation {}, this one has {resumes}); give each broker an \
+         id of its own",
+        before.broker_id, before.incarnation
+    ))
 }
 
 /// The incarnations (since, last) over which the broker's disks have lost nothing; `None` after an UNCLEAN start.
@@ -172,7 +187,7 @@ fn refusal(state: &ClusterState, registration: &Registration) -> Option<String> 
             "a broker may have at most {MAX_ENDPOINTS} listeners and as many log directories"
         ));
     }
-    if registration.last_incarnation == Some(u64::MAX) {
+    if registration.last_incarnation.max(registration.resumes) == Some(u64::MAX) {
         return Some(format!("broker {id} names an incarnation that cannot be: {}", u64::MAX));
     }
     match &registration.cluster_id {
@@ -208,6 +223,7 @@ mod tests {
             features: Vec::new(),
             peer_address: None,
             peer_token: Uuid::ZERO,
+            resumes: None,
         }
     }
 
@@ -254,6 +270,26 @@ mod tests {
         let broker = registered(&mut state, &registration(1, Some(40)));
         assert_eq!((broker.incarnation, broker.last), (41, None));
         assert_eq!(state.next_incarnation, 42);
+    }
+
+    #[test]
+    fn a_process_that_resumes_keeps_its_incarnation_unless_another_has_the_id_by_now() {
+        let mut state = ClusterState::default();
+        let first = registered(&mut state, &registration(1, None));
+        let again = Registration { resumes: Some(first.incarnation), ..registration(1, None) };
+        assert_eq!(registered(&mut state, &again), first);
+        let second = registered(&mut state, &registration(2, None));
+        let before = state.clone();
+        let outcome = register(&mut state, &again, &mut || [7; 16]);
+        assert!(matches!(outcome, ClusterOutcome::Refused { .. }), "{outcome:?}");
+        assert_eq!((state.broker(1), &state), (Some(&second), &before));
+        // This store has never heard of it: it was restored from a backup.
+        let resumed =
+            Registration { resumes: Some(50), last_incarnation: Some(49), ..registration(3, Some(49)) };
+        for mut state in [ClusterState::default(), state] {
+            let resumed = registered(&mut state, &resumed);
+            assert_eq!((resumed.incarnation, resumed.last, state.next_incarnation), (50, None, 51));
+        }
     }
 
     #[test]

@@ -358,6 +358,7 @@ impl World {
             features: Vec::new(),
             peer_address: None,
             peer_token: Uuid::ZERO,
+            resumes: None,
         };
         self.next_session += 1;
         let session = SessionId(self.next_session);

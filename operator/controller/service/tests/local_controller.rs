@@ -38,6 +38,7 @@ fn registration(broker_id: i32, last_incarnation: Option<u64>) -> Registration {
         features: Vec::new(),
         peer_address: None,
         peer_token: Uuid::ZERO,
+        resumes: None,
     }
 }
 
@@ -262,7 +263,7 @@ async fn disks_of_another_cluster_and_other_contracts_are_refused_and_the_store_
     let stranger = Registration { cluster_id: Some("another".into()), ..registration(1, None) };
     let reason = Broker::register(&controller, stranger).await.err().unwrap();
     assert!(reason.contains("another"), "{reason}");
-    let future = Registration { contract_version: CONTRACT_VERSION + 1, ..registration(1, None) };
+    let future = Registration { contract_version: CONTRACT_VERSION + 2, ..registration(1, None) };
     let reason = Broker::register(&controller, future).await.err().unwrap();
     assert!(reason.contains("contract"), "{reason}");
     controller.shutdown().await;
