@@ -1,15 +1,15 @@
-//! The APIs: their names, and the versions of those that are served.
+//! The APIs: their names, and the versions of those whose messages are here.
 
 use std::fmt;
 
 use crate::codec::VersionRange;
 
-/// What is advertised of an API that is served.
+/// The versions of an API whose messages are here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served {
+pub struct Spoken {
     /// The API.
     pub key: ApiKey,
-    /// The versions in the answer to ApiVersions. Those of Produce begin at 0, because old clients stop compressing
+    /// The versions in the answer to ApiVersions of a broker that serves it. Those of Produce begin at 0, because old clients stop compressing
     /// otherwise (KAFKA-18659), although only those of the message itself can be read.
     pub advertised: VersionRange,
     /// The first version with compact lengths and tagged fields (KIP-482).
@@ -50,21 +50,22 @@ macro_rules! api_keys {
     };
 }
 
-macro_rules! served {
-    ($($name:ident: $min:literal to $max:literal, flexible from $flexible:literal;)*) => {
+macro_rules! spoken {
+    ($($name:ident: $min:literal to $max:literal, flexible from $flexible:expr;)*) => {
         impl ApiKey {
-            /// The APIs that are served, in the order of their codes, in the ranges of Kafka 4.1.
-            pub const SERVED: &'static [Served] = &[$(Served {
+            /// The APIs whose messages are here, in the order of their codes, in the ranges of Kafka 4.1. Which of
+            /// them are served is for the broker to say: those that it has handlers for.
+            pub const SPOKEN: &'static [Spoken] = &[$(Spoken {
                 key: Self::$name,
                 advertised: VersionRange { min: $min, max: $max },
                 flexible_from: $flexible,
             }),*];
 
-            /// What is advertised of this API; `None` if it is not served.
+            /// The versions of this API; `None` if its messages are not here.
             #[must_use]
-            pub const fn served(self) -> Option<Served> {
+            pub const fn spoken(self) -> Option<Spoken> {
                 match self {
-                    $(Self::$name => Some(Served {
+                    $(Self::$name => Some(Spoken {
                         key: self,
                         advertised: VersionRange { min: $min, max: $max },
                         flexible_from: $flexible,
@@ -83,11 +84,11 @@ impl ApiKey {
         self as i16
     }
 
-    /// Whether `version` is flexible. Unknown versions above the known ones are; those of APIs not served are not.
+    /// Whether `version` is flexible. Unknown versions above the known ones are; those of APIs not spoken are not.
     #[must_use]
     pub const fn is_flexible(self, version: i16) -> bool {
-        match self.served() {
-            Some(served) => version >= served.flexible_from,
+        match self.spoken() {
+            Some(spoken) => version >= spoken.flexible_from,
             None => false,
         }
     }
@@ -208,7 +209,7 @@ api_keys! {
     DeleteShareGroupOffsets = 92,
 }
 
-served! {
+spoken! {
     Produce: 0 to 13, flexible from 9;
     Fetch: 4 to 18, flexible from 12;
     ListOffsets: 1 to 10, flexible from 6;
@@ -252,11 +253,11 @@ mod tests {
 
     #[test]
     fn headers_are_those_of_the_oracle() {
-        for served in ApiKey::SERVED {
-            let key = served.key;
-            assert_eq!(key.served(), Some(*served));
+        for spoken in ApiKey::SPOKEN {
+            let key = spoken.key;
+            assert_eq!(key.spoken(), Some(*spoken));
             let oracle = kafka_protocol::messages::ApiKey::try_from(key.code()).unwrap();
-            for version in oracle.valid_versions().min..=served.advertised.max {
+            for version in oracle.valid_versions().min..=spoken.advertised.max {
                 assert_eq!(
                     key.request_header_version(version),
                     oracle.request_header_version(version),
@@ -272,17 +273,17 @@ mod tests {
     }
 
     fn assert_agrees<M: ApiMessage>(_: M, oracle: kafka_protocol::protocol::VersionRange) {
-        let served = M::API_KEY.served().unwrap();
-        let min = if M::API_KEY == ApiKey::Produce { 3 } else { served.advertised.min };
-        assert_eq!(M::VERSIONS, VersionRange { min, max: served.advertised.max }, "{}", M::NAME);
-        assert_eq!((min, served.advertised.max), (oracle.min, oracle.max), "{}", M::NAME);
-        assert_eq!(M::FLEXIBLE_FROM, served.flexible_from, "{}", M::NAME);
+        let spoken = M::API_KEY.spoken().unwrap();
+        let min = if M::API_KEY == ApiKey::Produce { 3 } else { spoken.advertised.min };
+        assert_eq!(M::VERSIONS, VersionRange { min, max: spoken.advertised.max }, "{}", M::NAME);
+        assert_eq!((min, spoken.advertised.max), (oracle.min, oracle.max), "{}", M::NAME);
+        assert_eq!(M::FLEXIBLE_FROM, spoken.flexible_from, "{}", M::NAME);
     }
 
     macro_rules! messages_agree {
         ($($key:ident: $request:ident, $response:ident;)*) => {
             #[test]
-            fn every_served_api_has_messages_of_the_advertised_versions() {
+            fn every_spoken_api_has_messages_of_the_advertised_versions() {
                 let mut keys = Vec::new();
                 $(
                     let oracle = <kafka_protocol::messages::$request as kafka_protocol::protocol::Message>::VERSIONS;
@@ -290,7 +291,7 @@ mod tests {
                     assert_agrees(crate::messages::$response::default(), oracle);
                     keys.push(ApiKey::$key);
                 )*
-                assert!(ApiKey::SERVED.iter().map(|served| served.key).eq(keys));
+                assert!(ApiKey::SPOKEN.iter().map(|spoken| spoken.key).eq(keys));
             }
         };
     }

@@ -25,7 +25,7 @@ impl<'a> RequestHeader<'a> {
         ApiKey::from_code(self.api_key)
     }
 
-    /// Reads a header. Of an API that is not served, the fields above are read, and what follows is left alone: its
+    /// Reads a header. Of an API that is not spoken, the fields above are read, and what follows is left alone: its
     /// form is not known.
     pub fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         // Even in flexible versions the client id has its old form, so that any broker can read as far as there.
@@ -113,9 +113,9 @@ mod tests {
     proptest! {
         #[test]
         fn request_headers_of_every_version_agree_with_the_oracle_both_ways(
-            api in 0..ApiKey::SERVED.len(), api_version in 0..20_i16, correlation_id: i32, client_id: Option<String>,
+            api in 0..ApiKey::SPOKEN.len(), api_version in 0..20_i16, correlation_id: i32, client_id: Option<String>,
         ) {
-            let api = ApiKey::SERVED[api].key;
+            let api = ApiKey::SPOKEN[api].key;
             let client_id = client_id.map(Cow::Owned);
             let ours = RequestHeader { api_key: api.code(), api_version, correlation_id, client_id };
             let mut w = Writer::new();

@@ -4,7 +4,7 @@
 //! - [`messages`]: one module per API, its request and response together;
 //! - [`header`] and [`frame`]: what stands around a message on a connection;
 //! - [`record_batch`]: the batches inside of produce requests, fetch responses and log segments;
-//! - [`ApiKey`]: every API's name, and the version ranges that are served.
+//! - [`ApiKey`]: every API's name, and the version ranges of those whose messages are here.
 
 // The derive writes absolute paths, so that other crates can use it too.
 extern crate self as taffrail_protocol;
@@ -20,7 +20,7 @@ pub mod record_batch;
 mod testing;
 mod uuid;
 
-pub use api_key::{ApiKey, Served};
+pub use api_key::{ApiKey, Spoken};
 pub use codec::{ApiMessage, Decode, DecodeError, Encode, EncodeError, Message, Reader, Splice, Writer};
 pub use error_code::ErrorCode;
 pub use taffrail_protocol_derive::Message;

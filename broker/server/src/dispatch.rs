@@ -68,17 +68,17 @@ impl Service for Dispatcher {
         let Some(api) = header.api() else {
             return Answer::Close(format!("there is no API with key {}", header.api_key));
         };
-        let Some(served) = api.served() else {
+        let Some(spoken) = api.spoken() else {
             return Answer::Close(format!("the API {api} is not served"));
         };
-        if !served.advertised.contains(version) {
+        if !spoken.advertised.contains(version) {
             if api == ApiKey::ApiVersions {
                 let call = self.call(&header, api, waiter);
                 return handler::api_versions::unsupported_version(call);
             }
             return Answer::Close(format!(
                 "{api} version {version} is not served, only {}",
-                served.advertised
+                spoken.advertised
             ));
         }
         let call = self.call(&header, api, waiter);
@@ -87,34 +87,43 @@ impl Service for Dispatcher {
     }
 }
 
-/// Hands the request to the handler of its API. Only APIs that are served get here.
-fn route(call: Call, frame: &mut [u8], body: usize) -> Answer {
-    if call.api == ApiKey::Produce {
-        return handler::produce::handle(call, frame, body);
-    }
-    let body = &frame[body..];
-    match call.api {
-        ApiKey::Fetch => handler::fetch::handle(call, body),
-        ApiKey::ListOffsets => handler::list_offsets::handle(call, body),
-        ApiKey::Metadata => handler::metadata::handle(call, body),
-        ApiKey::OffsetCommit => handler::offset_commit::handle(call, body),
-        ApiKey::OffsetFetch => handler::offset_fetch::handle(call, body),
-        ApiKey::FindCoordinator => handler::find_coordinator::handle(call, body),
-        ApiKey::JoinGroup => handler::join_group::handle(call, body),
-        ApiKey::Heartbeat => handler::heartbeat::handle(call, body),
-        ApiKey::LeaveGroup => handler::leave_group::handle(call, body),
-        ApiKey::SyncGroup => handler::sync_group::handle(call, body),
-        ApiKey::DescribeGroups => handler::describe_groups::handle(call, body),
-        ApiKey::ListGroups => handler::list_groups::handle(call, body),
-        ApiKey::ApiVersions => handler::api_versions::handle(call, body),
-        ApiKey::CreateTopics => handler::create_topics::handle(call, body),
-        ApiKey::DeleteTopics => handler::delete_topics::handle(call, body),
-        ApiKey::InitProducerId => handler::init_producer_id::handle(call, body),
-        ApiKey::DescribeConfigs => handler::describe_configs::handle(call, body),
-        ApiKey::CreatePartitions => handler::create_partitions::handle(call, body),
-        ApiKey::DeleteGroups => handler::delete_groups::handle(call, body),
-        ApiKey::DescribeCluster => handler::describe_cluster::handle(call, body),
-        ApiKey::DescribeTopicPartitions => handler::describe_topic_partitions::handle(call, body),
-        api => Answer::Close(format!("the API {api} is advertised and has no handler")),
-    }
+macro_rules! handlers {
+    ($($api:ident: $handler:ident;)*) => {
+        /// The APIs that are served, in the order of their codes.
+        pub const SERVED: &[ApiKey] = &[ApiKey::Produce, $(ApiKey::$api),*];
+
+        /// Hands the request to the handler of its API.
+        fn route(call: Call, frame: &mut [u8], body: usize) -> Answer {
+            match call.api {
+                // Offsets and timestamps are put into the batches where they came in.
+                ApiKey::Produce => handler::produce::handle(call, frame, body),
+                $(ApiKey::$api => handler::$handler::handle(call, &frame[body..]),)*
+                api => Answer::Close(format!("the API {api} is not served")),
+            }
+        }
+    };
+}
+
+handlers! {
+    Fetch: fetch;
+    ListOffsets: list_offsets;
+    Metadata: metadata;
+    OffsetCommit: offset_commit;
+    OffsetFetch: offset_fetch;
+    FindCoordinator: find_coordinator;
+    JoinGroup: join_group;
+    Heartbeat: heartbeat;
+    LeaveGroup: leave_group;
+    SyncGroup: sync_group;
+    DescribeGroups: describe_groups;
+    ListGroups: list_groups;
+    ApiVersions: api_versions;
+    CreateTopics: create_topics;
+    DeleteTopics: delete_topics;
+    InitProducerId: init_producer_id;
+    DescribeConfigs: describe_configs;
+    CreatePartitions: create_partitions;
+    DeleteGroups: delete_groups;
+    DescribeCluster: describe_cluster;
+    DescribeTopicPartitions: describe_topic_partitions;
 }

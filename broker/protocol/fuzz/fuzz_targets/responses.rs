@@ -42,6 +42,6 @@ taffrail_protocol::for_each_api!(decode);
 
 fuzz_target!(|data: &[u8]| {
     let [api, version, body @ ..] = data else { return };
-    let api = ApiKey::SERVED[usize::from(*api) % ApiKey::SERVED.len()].key;
+    let api = ApiKey::SPOKEN[usize::from(*api) % ApiKey::SPOKEN.len()].key;
     decode(api, *version, body);
 });

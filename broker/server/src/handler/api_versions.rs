@@ -2,9 +2,10 @@
 
 use taffrail_protocol::messages::api_versions::ApiVersion;
 use taffrail_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use taffrail_protocol::{ApiKey, ErrorCode, Served};
+use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::call::Call;
+use crate::dispatch::SERVED;
 use crate::net::parked::Answer;
 use crate::request::throttle_time_ms;
 
@@ -27,7 +28,7 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
         });
     }
     call.answer(&ApiVersionsResponse {
-        api_keys: ApiKey::SERVED.iter().map(range).collect(),
+        api_keys: SERVED.iter().copied().filter_map(range).collect(),
         throttle_time_ms: throttle_time_ms(&call.context),
         ..ApiVersionsResponse::default()
     })
@@ -38,21 +39,20 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
 pub fn unsupported_version(mut call: Call) -> Answer {
     call.context.api_version = 0;
     call.note_error(ErrorCode::UNSUPPORTED_VERSION);
-    let api_keys =
-        ApiKey::SERVED.iter().filter(|served| served.key == ApiKey::ApiVersions).map(range).collect();
     call.answer(&ApiVersionsResponse {
         error_code: ErrorCode::UNSUPPORTED_VERSION,
-        api_keys,
+        api_keys: range(ApiKey::ApiVersions).into_iter().collect(),
         ..ApiVersionsResponse::default()
     })
 }
 
-fn range(served: &Served) -> ApiVersion {
-    ApiVersion {
-        api_key: served.key.code(),
-        min_version: served.advertised.min,
-        max_version: served.advertised.max,
-    }
+/// What is advertised of an API; `None` if its messages are not known.
+fn range(api: ApiKey) -> Option<ApiVersion> {
+    api.spoken().map(|spoken| ApiVersion {
+        api_key: api.code(),
+        min_version: spoken.advertised.min,
+        max_version: spoken.advertised.max,
+    })
 }
 
 /// What Kafka takes for the name or version of a client's software: letters and digits, with hyphens and dots in

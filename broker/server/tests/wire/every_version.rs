@@ -1,6 +1,7 @@
 //! Each API in each version it is advertised in: a request without content, and one that succeeds.
 
 use std::any::Any;
+use std::borrow::Cow;
 
 use taffrail_protocol::messages::create_partitions::CreatePartitionsTopic;
 use taffrail_protocol::messages::create_topics::CreatableTopic;
@@ -30,6 +31,19 @@ fn answered(request: &mut dyn Any) {
     }
 }
 
+/// The codes of the APIs that the broker says it serves, each in all versions that are known of it.
+fn served(connection: &mut Connection) -> Vec<i16> {
+    let software = Cow::Borrowed("wire");
+    let request =
+        ApiVersionsRequest { client_software_name: software.clone(), client_software_version: software };
+    let versions: ApiVersionsResponse<'_> = connection.ask(&request, 4);
+    for range in &versions.api_keys {
+        let known = ApiKey::from_code(range.api_key).and_then(ApiKey::spoken).unwrap().advertised;
+        assert_eq!((range.min_version, range.max_version), (known.min, known.max), "{}", range.api_key);
+    }
+    versions.api_keys.iter().map(|range| range.api_key).collect()
+}
+
 macro_rules! send_without_content {
     ($($key:ident: $request:ident, $response:ident;)*) => {
         // Some of the responses borrow and some do not.
@@ -38,9 +52,11 @@ macro_rules! send_without_content {
         fn a_request_without_content_is_answered_in_every_version() {
             let broker = Broker::start();
             let mut connection = broker.connect();
+            let served = served(&mut connection);
             $(
                 let min = nearest(ApiKey::$key, i16::MIN);
-                for version in min..=nearest(ApiKey::$key, i16::MAX) {
+                let versions = min..=nearest(ApiKey::$key, i16::MAX);
+                for version in versions.filter(|_| served.contains(&ApiKey::$key.code())) {
                     let mut request = $request::default();
                     answered(&mut request);
                     let _: $response = connection.ask(&request, version);
@@ -199,7 +215,7 @@ fn check_metadata(connection: &mut Connection, version: i16) -> Uuid {
     );
     assert_eq!(
         (versions.error_code, versions.api_keys.len()),
-        (ErrorCode::NONE, ApiKey::SERVED.len()),
+        (ErrorCode::NONE, served(connection).len()),
         "{asked}"
     );
     id

@@ -210,9 +210,9 @@ impl Connection {
 
 /// The version of `api` that is nearest to `version`. Produce is advertised below what it is answered in.
 pub fn nearest(api: ApiKey, version: i16) -> i16 {
-    let served = api.served().unwrap().advertised;
-    let min = if api == ApiKey::Produce { 3 } else { served.min };
-    version.clamp(min, served.max)
+    let advertised = api.spoken().unwrap().advertised;
+    let min = if api == ApiKey::Produce { 3 } else { advertised.min };
+    version.clamp(min, advertised.max)
 }
 
 /// A batch of one record for each value.
