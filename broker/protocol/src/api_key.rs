@@ -12,7 +12,7 @@ pub struct Spoken {
     /// The versions in the answer to ApiVersions of a broker that serves it. Those of Produce begin at 0, because old clients stop compressing
     /// otherwise (KAFKA-18659), although only those of the message itself can be read.
     pub advertised: VersionRange,
-    /// The first version with compact lengths and tagged fields (KIP-482).
+    /// The first version with compact lengths and tagged fields (KIP-482); `i16::MAX` where there is none.
     pub flexible_from: i16,
 }
 
@@ -209,6 +209,9 @@ api_keys! {
     DeleteShareGroupOffsets = 92,
 }
 
+/// Where no version is flexible.
+const NEVER: i16 = i16::MAX;
+
 spoken! {
     Produce: 0 to 13, flexible from 9;
     Fetch: 4 to 18, flexible from 12;
@@ -223,14 +226,25 @@ spoken! {
     SyncGroup: 0 to 5, flexible from 4;
     DescribeGroups: 0 to 6, flexible from 5;
     ListGroups: 0 to 5, flexible from 3;
+    SaslHandshake: 0 to 1, flexible from NEVER;
     ApiVersions: 0 to 4, flexible from 3;
     CreateTopics: 2 to 7, flexible from 5;
     DeleteTopics: 1 to 6, flexible from 4;
     InitProducerId: 0 to 5, flexible from 2;
+    OffsetForLeaderEpoch: 2 to 4, flexible from 4;
     DescribeConfigs: 1 to 4, flexible from 4;
+    AlterConfigs: 0 to 2, flexible from 2;
+    DescribeLogDirs: 1 to 4, flexible from 2;
+    SaslAuthenticate: 0 to 2, flexible from 2;
     CreatePartitions: 0 to 3, flexible from 2;
     DeleteGroups: 0 to 2, flexible from 2;
+    ElectLeaders: 0 to 2, flexible from 2;
+    IncrementalAlterConfigs: 0 to 1, flexible from 1;
+    AlterPartitionReassignments: 0 to 1, flexible from 0;
+    ListPartitionReassignments: 0 to 0, flexible from 0;
+    DescribeQuorum: 0 to 2, flexible from 0;
     DescribeCluster: 0 to 2, flexible from 0;
+    UnregisterBroker: 0 to 0, flexible from 0;
     DescribeTopicPartitions: 0 to 0, flexible from 0;
 }
 

@@ -77,7 +77,7 @@ macro_rules! numbers {
                 match s.below(8) {
                     0 => <$type>::MIN,
                     1 => <$type>::MAX,
-                    2 | 3 => s.below(4) as $type - 1 as $type,
+                    2 | 3 => (s.below(4) as $type).wrapping_sub(1),
                     _ => s.bits() as $type,
                 }
             }
@@ -85,7 +85,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(i8, i16, i32, i64);
+numbers!(i8, i16, i32, i64, u16);
 
 impl Sample for f64 {
     fn sample(s: &mut Sampler, _: Form) -> Self {
