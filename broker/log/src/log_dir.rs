@@ -17,6 +17,7 @@ use crate::log::{Log, OpenMode};
 use crate::meta_properties::{self, MetaProperties, Owner};
 use crate::names::{self, DirKind, TopicPartition};
 use crate::offset_checkpoint::{self, Offsets};
+use crate::partition_metadata;
 use crate::recovery::RecoveryReport;
 use crate::storage::Storage;
 
@@ -146,6 +147,7 @@ pub struct LogDir<S: Storage> {
     high_watermarks: Offsets,
     partitions: Vec<TopicPartition>,
     leftovers: Vec<PathBuf>,
+    strays: Vec<PathBuf>,
 }
 
 impl<S: Storage> LogDir<S> {
@@ -190,6 +192,7 @@ impl<S: Storage> LogDir<S> {
             high_watermarks: read(names::REPLICATION_CHECKPOINT)?,
             partitions: Vec::new(),
             leftovers: Vec::new(),
+            strays: Vec::new(),
             lock,
             properties,
             storage,
@@ -206,7 +209,8 @@ impl<S: Storage> LogDir<S> {
             match DirKind::parse(&entry.name) {
                 DirKind::Partition(partition) => self.partitions.push(partition),
                 DirKind::Deleted => self.leftovers.push(self.path.join(&entry.name)),
-                DirKind::Future | DirKind::Stray | DirKind::Other => {}
+                DirKind::Stray => self.strays.push(self.path.join(&entry.name)),
+                DirKind::Future | DirKind::Other => {}
             }
         }
         self.partitions.sort_unstable();
@@ -241,6 +245,34 @@ impl<S: Storage> LogDir<S> {
     /// Directories of logs whose deletion was not finished; [`remove_dir`](crate::remove_dir) ends it.
     pub fn leftovers(&self) -> &[PathBuf] {
         &self.leftovers
+    }
+
+    /// Directories that had been set aside when the directory was opened ([`set_aside`](Self::set_aside)).
+    pub fn strays(&self) -> &[PathBuf] {
+        &self.strays
+    }
+
+    /// Whether a partition has a directory now.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn has(&self, partition: &TopicPartition) -> Result<bool, LogDirError> {
+        match self.storage.list(&self.log_path(partition)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.fail("listing a log's directory", error)),
+        }
+    }
+
+    /// The id of the topic whose log a directory holds; `None` where it does not tell or cannot be understood.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn topic_id_in(&self, log_dir: &Path) -> Result<Option<Uuid>, LogDirError> {
+        let path = log_dir.join(names::PARTITION_METADATA);
+        let bytes = self.storage.read_small(&path, partition_metadata::MAX_BYTES);
+        let bytes = bytes.map_err(|source| self.fail("reading partition.metadata", source))?;
+        Ok(bytes.and_then(|bytes| partition_metadata::decode(&bytes).ok()))
     }
 
     /// Where a partition's log is, or would be.
@@ -301,6 +333,17 @@ impl<S: Storage> LogDir<S> {
         renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
         self.sync()?;
         Ok(to)
+    }
+
+    /// Gives a directory that was set aside a partition's name, so that its log can be opened. What the checkpoints tell
+    /// about that name is not about this log.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn take_back(&self, stray: &Path, partition: &TopicPartition) -> Result<(), LogDirError> {
+        let renamed = self.storage.rename(stray, &self.log_path(partition));
+        renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
+        self.sync()
     }
 
     /// Makes the names of the logs' directories durable: due after logs were created, before they are counted on.

@@ -212,6 +212,19 @@ pub fn is_legal_topic(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
+/// The partition that a directory was, before it got the name [`stray_dir_name`] or [`delete_dir_name`]. `None` where the
+/// name was cut to fit, or is no such name.
+pub fn partition_of_marked(name: &str) -> Option<TopicPartition> {
+    if name.len() == MAX_NAME_LEN || !matches!(DirKind::parse(name), DirKind::Stray | DirKind::Deleted) {
+        return None;
+    }
+    let (front, _) = name.rsplit_once('.')?;
+    match DirKind::parse(front) {
+        DirKind::Partition(partition) => Some(partition),
+        _ => None,
+    }
+}
+
 /// The name a partition's directory takes before it is deleted, of at most 255 characters
 /// (`LocalLog.logDeleteDirName`). `unique` keeps it apart from a later one of the same topic.
 pub fn delete_dir_name(partition: &TopicPartition, unique: Uuid) -> String {
@@ -272,5 +285,8 @@ mod tests {
         let stray = stray_dir_name(&TopicPartition::new("a", 1), Uuid([1; 16]));
         assert_eq!(stray, "a-1.01010101010101010101010101010101-stray");
         assert_eq!(DirKind::parse(&stray), DirKind::Stray);
+        assert_eq!(partition_of_marked(&stray), Some(TopicPartition::new("a", 1)));
+        assert_eq!(partition_of_marked(&name), None, "its partition's number was cut off");
+        assert_eq!(partition_of_marked("a-1"), None);
     }
 }

@@ -131,8 +131,15 @@ fn a_log_that_was_deleted_is_a_leftover_and_one_set_aside_is_kept() {
         remove_dir(&storage, leftover).unwrap();
     }
     assert!(storage.list(&gone).is_err());
-    assert!(storage.list(&stray).is_ok());
+    assert_eq!(dir.strays(), std::slice::from_ref(&stray));
+    assert_eq!(dir.topic_id_in(&stray).unwrap(), Some(Uuid([5; 16])));
     dir.create_log(&t(0), Uuid([8; 16]), config(), NOW).unwrap();
+    assert!(!dir.has(&t(1)).unwrap());
+    dir.take_back(&stray, &t(1)).unwrap();
+    assert!(dir.has(&t(1)).unwrap());
+    drop(dir);
+    storage.crash(3);
+    assert_eq!(open(&storage).strays(), [] as [std::path::PathBuf; 0]);
 }
 
 #[test]
