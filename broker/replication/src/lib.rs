@@ -4,4 +4,5 @@
 //! Pure: no clock, no tasks, no sockets. Time and bytes are arguments; what is to be told to others is returned. The
 //! broker's shell and the simulator drive the same types.
 
+pub mod disk;
 pub mod partition;

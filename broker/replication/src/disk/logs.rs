@@ -1,0 +1,373 @@
+//! The logs of one log directory: recovered before the broker registers, opened, made, moved aside and taken back as the
+//! controller assigns them.
+//!
+//! The order in which a record is acted on matters. First the log is opened or made ([`ReplicaLogs::open`]), then the
+//! record's epoch is noted ([`ReplicaLogs::note_epochs`]), and only then may the replica lead, truncate or fetch. Noted
+//! first, a process that dies in between would find a log missing that was never made.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
+use taffrail_log::{
+    Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, Poisoned, RecoveryReport, Storage,
+    TopicPartition, names,
+};
+use taffrail_protocol::Uuid;
+
+use super::DiskError;
+use super::claim::ShortLog;
+use super::epochs::EpochNotes;
+use super::opening::{Fresh, NamedDir, OnDisk, Opening, opening};
+
+/// Logs that were opened before the broker registered, so that it can state what its disks are worth.
+pub type RecoveredLogs<S> = BTreeMap<TopicPartition, (Log<S>, RecoveryReport)>;
+
+/// The logs that end before records that were known to be committed (rule 28).
+pub fn short_logs<S: Storage>(dir: &LogDir<S>, recovered: &RecoveredLogs<S>) -> Vec<ShortLog> {
+    let short = recovered.iter().filter_map(|(partition, (log, _))| {
+        let (log_end_offset, high_watermark) = (log.log_end_offset(), dir.high_watermark(partition));
+        let partition = partition.clone();
+        (log_end_offset < high_watermark).then_some(ShortLog { partition, log_end_offset, high_watermark })
+    });
+    short.collect()
+}
+
+/// The settings that a log is recovered with while its topic's are not known: gaps are left alone, as compaction makes
+/// them. Only a disk that is believed to have kept everything is recovered so early.
+pub fn recovery_config(config: LogConfig) -> LogConfig {
+    LogConfig { compact: true, ..config }
+}
+
+/// A replica's log could not be opened, made or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// It cannot be opened or made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The topic's id cannot be written beside it.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// A directory cannot be looked at or renamed.
+    #[error(transparent)]
+    Dir(#[from] LogDirError),
+}
+
+/// What became of a record.
+pub struct Opened<S: Storage> {
+    /// The verdict.
+    pub verdict: Opening,
+    /// Where the directory is now that was in the way.
+    pub set_aside: Option<PathBuf>,
+    /// The log, unless the record is ignored or its log is missing.
+    pub log: Option<OpenedLog<S>>,
+}
+
+/// A log that is there.
+pub struct OpenedLog<S: Storage> {
+    /// The log.
+    pub log: Log<S>,
+    /// Up to where its records were known to be committed.
+    pub high_watermark: i64,
+    /// What recovery found; `None` for a log that was just made.
+    pub report: Option<RecoveryReport>,
+}
+
+/// The logs of one log directory. All calls block on the disk.
+pub struct ReplicaLogs<S: Storage> {
+    storage: S,
+    dir: LogDir<S>,
+    me: Member,
+    claim: LogClaim,
+    state: Mutex<State<S>>,
+}
+
+struct State<S: Storage> {
+    /// Opened at the start and not yet asked for.
+    recovered: RecoveredLogs<S>,
+    /// Directories that were moved aside, by topic id and partition.
+    strays: BTreeMap<(Uuid, i32), PathBuf>,
+    epochs: EpochNotes<S>,
+    note_struck_out: bool,
+}
+
+impl<S: Storage> ReplicaLogs<S> {
+    /// The logs of a locked directory, for the broker that was registered as `me` with `claim`. `recovered` are those that
+    /// were opened before.
+    ///
+    /// # Errors
+    /// When the directory's notes cannot be read or written.
+    pub fn new(
+        storage: S,
+        dir: LogDir<S>,
+        me: Member,
+        claim: LogClaim,
+        recovered: RecoveredLogs<S>,
+    ) -> Result<Self, LogsStartError> {
+        let epochs = EpochNotes::open(storage.clone(), dir.path())?;
+        let mut strays = BTreeMap::new();
+        for path in dir.strays() {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let partition = name.as_deref().and_then(names::partition_of_marked);
+            if let (Some(partition), Some(topic_id)) = (partition, dir.topic_id_in(path)?) {
+                strays.insert((topic_id, partition.partition), path.clone());
+            }
+        }
+        let state = State { recovered, strays, epochs, note_struck_out: false };
+        Ok(Self { storage, dir, me, claim, state: Mutex::new(state) })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &LogDir<S> {
+        &self.dir
+    }
+
+    /// What the directory is in.
+    pub fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Opens the replica's log, makes an empty one or takes an old one back, as [`opening`] says. May be called for
+    /// different partitions at a time.
+    ///
+    /// # Errors
+    /// [`LogsError`] names the file and what failed.
+    pub fn open(
+        &self,
+        name: &str,
+        record: &PartitionRecord,
+        config: LogConfig,
+        unique: Uuid,
+        now_ms: i64,
+    ) -> Result<Opened<S>, LogsError> {
+        let partition = TopicPartition::new(name, record.partition);
+        let disk = self.look(&partition, record)?;
+        let verdict = opening(record, self.me, &disk);
+        let mut set_aside = None;
+        let log = match verdict {
+            Opening::Ignore => None,
+            Opening::Open => Some(self.open_named(&partition, record, config, now_ms)?),
+            Opening::SetAside(fresh) => {
+                set_aside = Some(self.set_aside(&partition, unique)?);
+                self.fresh(fresh, &partition, record, config, now_ms)?
+            }
+            Opening::Fresh(fresh) => self.fresh(fresh, &partition, record, config, now_ms)?,
+        };
+        Ok(Opened { verdict, set_aside, log })
+    }
+
+    fn look(&self, partition: &TopicPartition, record: &PartitionRecord) -> Result<OnDisk, LogDirError> {
+        let there = self.dir.has(partition)?;
+        let topic_id = if there { self.dir.topic_id_in(&self.dir.log_path(partition))? } else { None };
+        let state = self.state.lock();
+        let creation = topic_id.and_then(|topic_id| state.epochs.creation(topic_id));
+        Ok(OnDisk {
+            named: there.then_some(NamedDir { topic_id, creation }),
+            stray: state.strays.contains_key(&(record.topic_id, record.partition)),
+            behind: state.epochs.is_behind(record),
+            known: state.epochs.knows(record.topic_id, record.partition),
+            claim: self.claim,
+        })
+    }
+
+    fn open_named(
+        &self,
+        partition: &TopicPartition,
+        record: &PartitionRecord,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<OpenedLog<S>, LogsError> {
+        let recovered = self.state.lock().recovered.remove(partition);
+        let (mut log, report) = match recovered {
+            Some((mut log, report)) => {
+                log.update_config(config);
+                (log, report)
+            }
+            None => self.dir.open_log(partition, config, now_ms)?,
+        };
+        if log.topic_id().is_none() {
+            // A partition from before KIP-516: it becomes this topic's.
+            log.set_topic_id(record.topic_id)?;
+        }
+        let high_watermark = self.dir.high_watermark(partition);
+        Ok(OpenedLog { log, high_watermark, report: Some(report) })
+    }
+
+    fn fresh(
+        &self,
+        fresh: Fresh,
+        partition: &TopicPartition,
+        record: &PartitionRecord,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Option<OpenedLog<S>>, LogsError> {
+        match fresh {
+            Fresh::Missing => Ok(None),
+            Fresh::Create => {
+                let log = self.dir.create_log(partition, record.topic_id, config, now_ms)?;
+                Ok(Some(OpenedLog { log, high_watermark: 0, report: None }))
+            }
+            Fresh::TakeBack => {
+                let stray = self.state.lock().strays.remove(&(record.topic_id, record.partition));
+                if let Some(stray) = stray {
+                    self.dir.take_back(&stray, partition)?;
+                }
+                let (storage, path) = (self.storage.clone(), self.dir.log_path(partition));
+                let (log, report) = Log::open(storage, path, config, OpenMode::UNKNOWN, now_ms)?;
+                Ok(Some(OpenedLog { log, high_watermark: 0, report: Some(report) }))
+            }
+        }
+    }
+
+    /// Moves the directory of a partition's name aside, and returns where it is now. Its log must not be written to any
+    /// more. The checkpoints still tell of the name: they are to be written soon.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, LogDirError> {
+        let topic_id = self.dir.topic_id_in(&self.dir.log_path(partition))?;
+        let recovered = self.state.lock().recovered.remove(partition);
+        drop(recovered);
+        let to = self.dir.set_aside(partition, unique)?;
+        if let Some(topic_id) = topic_id {
+            self.state.lock().strays.insert((topic_id, partition.partition), to.clone());
+        }
+        Ok(to)
+    }
+
+    /// The partitions that had a directory at the start and still have one.
+    ///
+    /// # Errors
+    /// When one cannot be looked at.
+    pub fn left_from_start(&self) -> Result<Vec<TopicPartition>, LogDirError> {
+        let mut left = Vec::new();
+        for partition in self.dir.partitions() {
+            if self.dir.has(partition)? {
+                left.push(partition.clone());
+            }
+        }
+        Ok(left)
+    }
+
+    /// Notes the epochs of records that are about to be acted on (rule 31).
+    ///
+    /// # Errors
+    /// When they cannot be written. None of the records may be acted on then.
+    pub fn note_epochs<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a PartitionRecord>,
+    ) -> Result<(), DiskError> {
+        self.state.lock().epochs.note(records)
+    }
+
+    /// Forgets the epochs of a topic that does not exist any more.
+    pub fn forget(&self, topic_id: Uuid) {
+        self.state.lock().epochs.forget(topic_id);
+    }
+
+    /// Which epochs the broker has acted under (rule 25).
+    pub fn held(&self) -> Vec<HeldPartition> {
+        self.state.lock().epochs.held()
+    }
+
+    /// A write or sync in the directory failed: the next start must not believe that it has everything (rule 28). Does
+    /// nothing from the second time on. Whether this was the first.
+    ///
+    /// # Errors
+    /// When the note cannot be taken away; the next call tries again.
+    pub fn strike_out_note(&self) -> Result<bool, DiskError> {
+        let mut state = self.state.lock();
+        if state.note_struck_out {
+            return Ok(false);
+        }
+        super::note::strike_out(&self.storage, self.dir.path())?;
+        state.note_struck_out = true;
+        Ok(true)
+    }
+}
+
+/// The notes of a log directory cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsStartError {
+    /// A file of notes.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A directory that was moved aside.
+    #[error(transparent)]
+    Dir(#[from] LogDirError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::test_support::record;
+    use std::path::Path;
+    use taffrail_log::{MemoryStorage, MetaProperties};
+
+    const ME: Member = Member { broker_id: 1, incarnation: 9 };
+
+    fn properties() -> MetaProperties {
+        MetaProperties { cluster_id: "c".to_owned(), node_id: 1, directory_id: Uuid([1; 16]) }
+    }
+
+    fn logs(storage: &MemoryStorage) -> ReplicaLogs<MemoryStorage> {
+        let dir = LogDir::open(storage.clone(), PathBuf::from("/data"), properties()).unwrap();
+        ReplicaLogs::new(storage.clone(), dir, ME, LogClaim::SameBoot, BTreeMap::new()).unwrap()
+    }
+
+    fn open(
+        logs: &ReplicaLogs<MemoryStorage>,
+        record: &PartitionRecord,
+        unique: u8,
+    ) -> Opened<MemoryStorage> {
+        logs.open("t", record, LogConfig::default(), Uuid([unique; 16]), 0).unwrap()
+    }
+
+    fn of_topic(id: u8, creation: u64) -> PartitionRecord {
+        PartitionRecord { topic_id: Uuid([id; 16]), ..record(0, creation, 0) }
+    }
+
+    #[test]
+    fn a_topic_made_again_sets_the_old_log_aside_and_gets_its_own_back() {
+        let storage = MemoryStorage::new();
+        let (first, second) = (of_topic(1, 1), of_topic(2, 2));
+        {
+            let logs = logs(&storage);
+            assert_eq!(open(&logs, &first, 1).verdict, Opening::Fresh(Fresh::Create));
+            logs.note_epochs([&first]).unwrap();
+            let opened = open(&logs, &second, 2);
+            assert_eq!(opened.verdict, Opening::SetAside(Fresh::Create));
+            assert!(opened.set_aside.is_some_and(|path| path.to_string_lossy().ends_with("-stray")));
+            logs.note_epochs([&second]).unwrap();
+            assert_eq!(open(&logs, &first, 3).verdict, Opening::Ignore, "an older topic of that name");
+        }
+        let logs = logs(&storage);
+        let again = PartitionRecord { creation: 3, ..first };
+        let opened = open(&logs, &again, 4);
+        assert_eq!(opened.verdict, Opening::SetAside(Fresh::TakeBack));
+        assert_eq!(opened.log.unwrap().log.topic_id(), Some(again.topic_id));
+        assert_eq!(logs.held().len(), 2);
+        logs.forget(again.topic_id);
+        assert_eq!(logs.held().len(), 1);
+    }
+
+    #[test]
+    fn a_log_that_is_counted_on_and_gone_is_missing_and_nothing_is_made() {
+        let storage = MemoryStorage::new();
+        let record = PartitionRecord { isr: vec![ME], ..record(0, 1, 4) };
+        let logs = logs(&storage);
+        let opened = open(&logs, &record, 1);
+        assert!(opened.log.is_none());
+        assert_eq!(opened.verdict, Opening::Fresh(Fresh::Missing));
+        assert!(storage.list(Path::new("/data/t-0")).is_err());
+    }
+
+    #[test]
+    fn the_note_is_struck_out_once() {
+        let storage = MemoryStorage::new();
+        let logs = logs(&storage);
+        assert!(logs.strike_out_note().unwrap());
+        assert!(!logs.strike_out_note().unwrap());
+    }
+}
