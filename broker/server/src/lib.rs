@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod auto_create;
+pub mod boot;
 pub mod broker;
 pub mod call;
 pub mod clock;
@@ -14,7 +15,6 @@ pub mod cluster_view;
 pub mod config;
 pub mod controller_link;
 pub mod dev;
-pub mod disk_note;
 pub mod dispatch;
 pub mod fetch_session;
 pub mod group;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +17,22 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{Readiness, Step};
+use crate::boot::{self, BootError};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::controller_link::ControllerLink;
-use crate::disk_note::{DiskNote, DiskNoteError};
 use crate::dispatch::Dispatcher;
 use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::net::connection::{self, ConnectionError, ConnectionLimits};
 use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
 use crate::random;
-use crate::replicas::Replicas;
+use crate::replicas::{RecoveredDir, Replicas};
 use crate::updates::Updates;
 use crate::waiter::carry_out;
+use taffrail_replication::disk::DiskError;
+use taffrail_replication::disk::logs::{LogsStartError, RecoveredLogs};
+use taffrail_replication::disk::note::DiskNote;
 use taffrail_replication::partition::Effects;
 
 /// How often the controller hears that the broker is alive (`broker.heartbeat.interval.ms`).
@@ -69,9 +72,15 @@ pub enum StartError {
     /// The data directory is not fit for use.
     #[error(transparent)]
     LogDir(#[from] LogDirError),
+    /// What became of the disk cannot be found out.
+    #[error(transparent)]
+    Boot(#[from] BootError),
     /// The note beside the logs cannot be kept.
     #[error(transparent)]
-    Note(#[from] DiskNoteError),
+    Note(#[from] DiskError),
+    /// What else is noted beside the logs cannot be kept.
+    #[error(transparent)]
+    Notes(#[from] LogsStartError),
     /// The controller refused the registration.
     #[error("the controller refused broker {id}: {reason}")]
     Refused {
@@ -109,21 +118,26 @@ impl RunningBroker {
         let BrokerSetup { id, config, log_dir, listener, advertised, mut session, readiness, metrics } =
             setup;
         let storage = FileStorage::new(open_segments());
+        let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
+        let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let owned = match inspect(&storage, &log_dir)? {
             DirState::Ours(properties) => {
-                Some(OwnedDir::open(&storage, &log_dir, MetaProperties { node_id: id, ..properties })?)
+                let properties = MetaProperties { node_id: id, ..properties };
+                let dir = LogDir::open(storage.clone(), log_dir.clone(), properties)?;
+                Some(RecoveredDir::new(&storage, dir, &config, threads)?)
             }
             DirState::Fresh => None,
         };
         let directory_id =
             owned.as_ref().map_or_else(random::uuid, |owned| owned.dir.properties().directory_id);
+        let claim = owned.as_ref().map_or(LogClaim::Unclean, |owned| owned.claim.claim);
         let registration = Registration {
             contract_version: CONTRACT_VERSION,
             cluster_id: owned.as_ref().map(|owned| owned.dir.properties().cluster_id.clone()),
             broker_id: id,
             process_id: random::uuid(),
-            claim: owned.as_ref().map_or(LogClaim::Unclean, |owned| owned.claim),
-            last_incarnation: owned.as_ref().and_then(|owned| owned.last_incarnation),
+            claim,
+            last_incarnation: owned.as_ref().and_then(|owned| owned.claim.last_incarnation),
             endpoints: vec![advertised],
             rack: config.broker_rack.clone(),
             log_dirs: vec![directory_id],
@@ -133,24 +147,23 @@ impl RunningBroker {
             resumes: None,
         };
         let (cluster_id, incarnation) = register(&mut session, registration).await?;
-        let dir = match owned {
-            Some(owned) => owned.dir,
+        let (dir, recovered) = match owned {
+            Some(owned) => (owned.dir, owned.logs),
             None => {
                 let properties = MetaProperties { cluster_id: cluster_id.clone(), node_id: id, directory_id };
-                LogDir::open(storage.clone(), log_dir.clone(), properties)?
+                (LogDir::open(storage.clone(), log_dir.clone(), properties)?, RecoveredLogs::new())
             }
         };
-        DiskNote::of_today(&log_dir, incarnation)?.write(&storage, &log_dir)?;
+        DiskNote { boot: boot::of(&log_dir)?, incarnation }.write(&storage, &log_dir)?;
         tracing::info!("broker {id} is registered in cluster {cluster_id} as incarnation {incarnation}");
         readiness.done(Step::Registered);
 
         let (queue, requests) = maintenance::sync_queue();
         let link = ControllerLink::new(session.sender.clone());
         let broker = Arc::new(Broker::new(id, config, &cluster_id, link, queue, metrics));
-        let replicas = Arc::new(Replicas::new(storage, dir));
-        let threads = usize::try_from(broker.config.num_recovery_threads_per_data_dir).unwrap_or(1);
-        let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let me = Member { broker_id: id, incarnation };
+        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered)?);
+        broker.controller.tell(ToController::Held { incarnation, partitions: replicas.held() }).await;
         let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);
         let (stop, stopped) = watch::channel(false);
         let (grant, granted) = watch::channel(false);
@@ -205,35 +218,6 @@ impl RunningBroker {
 fn open_segments() -> usize {
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     limit.map_or(MAX_OPEN_SEGMENTS, |limit| (limit / 2).min(MAX_OPEN_SEGMENTS))
-}
-
-/// A log directory that has been served before.
-struct OwnedDir {
-    dir: LogDir<FileStorage>,
-    claim: LogClaim,
-    last_incarnation: Option<u64>,
-}
-
-impl OwnedDir {
-    /// Locks it and finds out what became of it (rule 16).
-    fn open(storage: &FileStorage, path: &Path, properties: MetaProperties) -> Result<Self, StartError> {
-        let dir = LogDir::open(storage.clone(), path.to_owned(), properties)?;
-        let note = DiskNote::read(storage, path)?;
-        let last_incarnation = note.as_ref().map(|note| note.incarnation);
-        let marked = dir.previous_broker_epoch().and_then(|epoch| u64::try_from(epoch).ok());
-        let same_boot = match &note {
-            Some(note) => note.is_same_boot(&DiskNote::of_today(path, note.incarnation)?),
-            None => false,
-        };
-        let claim = if dir.was_clean() && marked.is_some() && marked == last_incarnation {
-            LogClaim::Clean
-        } else if same_boot {
-            LogClaim::SameBoot
-        } else {
-            LogClaim::Unclean
-        };
-        Ok(Self { dir, claim, last_incarnation })
-    }
 }
 
 async fn register(session: &mut BrokerEnd, registration: Registration) -> Result<(String, u64), StartError> {

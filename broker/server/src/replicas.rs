@@ -1,60 +1,131 @@
 //! The replicas on this broker's disk: opening, making, deleting and checkpointing their logs.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use taffrail_control::session::PartitionRecord;
+use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_control::topic_config::{TimestampType, TopicConfig};
 use taffrail_log::{
-    CheckpointError, FileStorage, Log, LogConfig, LogDir, LogDirError, OpenError, Poisoned, TopicPartition,
+    CheckpointError, FileStorage, Log, LogConfig, LogDir, Poisoned, RecoveryReport, TopicPartition,
 };
-use taffrail_protocol::record_batch;
+use taffrail_protocol::{Uuid, record_batch};
+use taffrail_replication::disk::DiskError;
+use taffrail_replication::disk::claim::{self, Claim, DirFate};
+use taffrail_replication::disk::logs::{
+    LogsError, LogsStartError, OpenedLog, RecoveredLogs, ReplicaLogs, recovery_config, short_logs,
+};
+use taffrail_replication::disk::opening::{Fresh, Opening};
+use taffrail_replication::partition::Partition;
 
+use crate::boot::{self, BootError};
 use crate::clock;
 use crate::cluster::Replica;
 use crate::config::BrokerConfig;
 use crate::random;
-use taffrail_replication::partition::Partition;
 
 /// The directory of this broker's logs.
 pub struct Replicas {
-    storage: FileStorage,
-    dir: LogDir<FileStorage>,
+    logs: ReplicaLogs<FileStorage>,
     /// One writer of the checkpoint files at a time.
     checkpointing: Mutex<()>,
+}
+
+/// A data directory whose logs were recovered before the broker registers.
+pub struct RecoveredDir {
+    /// The directory, locked.
+    pub dir: LogDir<FileStorage>,
+    /// The logs in it, unless it is known to have lost writes anyway.
+    pub logs: RecoveredLogs<FileStorage>,
+    /// What is stated of it.
+    pub claim: Claim,
+}
+
+impl RecoveredDir {
+    /// Finds out what became of a locked data directory (rules 16, 28). Blocks on the disk; `threads` of them recover.
+    ///
+    /// # Errors
+    /// When its note cannot be read.
+    pub fn new(
+        storage: &FileStorage,
+        dir: LogDir<FileStorage>,
+        config: &BrokerConfig,
+        threads: NonZeroUsize,
+    ) -> Result<Self, BootError> {
+        let fate = DirFate::of(storage, &dir, boot::of(dir.path())?, Vec::new())?;
+        let believed = fate.claim() != LogClaim::Unclean;
+        let logs = if believed { recover(&dir, config, threads) } else { RecoveredLogs::new() };
+        let fate = DirFate { short: short_logs(&dir, &logs), ..fate };
+        for reason in claim::reasons(&[(dir.path().to_owned(), Some(fate.clone()))]) {
+            tracing::warn!("{reason}; the replicas here count as having lost records");
+        }
+        Ok(Self { dir, logs, claim: claim::claim(&[Some(fate)]) })
+    }
+}
+
+/// Opens all logs of a directory. One that cannot be opened is left for when it is asked for.
+fn recover(
+    dir: &LogDir<FileStorage>,
+    config: &BrokerConfig,
+    threads: NonZeroUsize,
+) -> RecoveredLogs<FileStorage> {
+    let config = recovery_config(log_config(&config.topic(&BTreeMap::new()), config));
+    let recovered = Mutex::new(RecoveredLogs::new());
+    let queue = Mutex::new(dir.partitions().iter());
+    let open_next = || {
+        loop {
+            let Some(partition) = queue.lock().next() else { return };
+            if let Ok(opened) = dir.open_log(partition, config.clone(), clock::now_ms()) {
+                recovered.lock().insert(partition.clone(), opened);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..threads.get()).for_each(|_| drop(scope.spawn(open_next))));
+    recovered.into_inner()
 }
 
 /// Why a replica is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
-    /// Its log cannot be opened or made.
+    /// Its log cannot be opened, made or moved.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The topic's id cannot be written beside it.
-    #[error(transparent)]
-    Poisoned(#[from] Poisoned),
-    /// A log of another topic is in its way.
-    #[error(transparent)]
-    MoveAside(#[from] LogDirError),
+    Logs(#[from] LogsError),
+    /// The record counts on a log that is not on the disk (rule 30).
+    #[error("the controller counts on its log, and there is none on this disk")]
+    Missing,
+    /// This broker has acted on a newer record (rule 31).
+    #[error("the controller's record is older than one that was acted on")]
+    Outdated,
 }
 
 impl Replicas {
-    /// Takes over a locked data directory, and removes what deleted topics left in it.
-    pub fn new(storage: FileStorage, dir: LogDir<FileStorage>) -> Self {
+    /// Takes over a data directory for the broker that was registered as `me` with `claim`, and removes what deleted
+    /// topics left in it.
+    ///
+    /// # Errors
+    /// When the notes in it cannot be read or written.
+    pub fn new(
+        storage: FileStorage,
+        dir: LogDir<FileStorage>,
+        me: Member,
+        claim: LogClaim,
+        recovered: RecoveredLogs<FileStorage>,
+    ) -> Result<Self, LogsStartError> {
         for leftover in dir.leftovers() {
             remove(&storage, leftover);
         }
-        Self { storage, dir, checkpointing: Mutex::new(()) }
+        let logs = ReplicaLogs::new(storage, dir, me, claim, recovered)?;
+        Ok(Self { logs, checkpointing: Mutex::new(()) })
     }
 
-    /// Opens the replica's log, or makes an empty one where there is none. A log of another topic of the same name is
-    /// moved aside (rule 18). Blocks on the disk.
+    /// Opens the replica's log, or makes an empty one where nobody counts on one. A log of another topic of the same
+    /// name is moved aside, one that was moved aside before is taken back. Blocks on the disk.
     ///
     /// # Errors
-    /// [`ReplicaError`] names the file and what failed.
+    /// [`ReplicaError`] says why there is no replica.
     pub fn open_or_create(
         &self,
         name: &str,
@@ -62,57 +133,88 @@ impl Replicas {
         config: LogConfig,
     ) -> Result<Replica, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
-        let now_ms = clock::now_ms();
-        if self.dir.partitions().binary_search(&partition).is_ok() && self.dir.log_path(&partition).is_dir() {
-            let (mut log, report) = self.dir.open_log(&partition, config.clone(), now_ms)?;
-            for (finding, file) in &report.findings {
-                tracing::warn!("{partition}: {file}: {finding}");
-            }
-            if let Some(reason) = &report.truncation_reason {
-                tracing::warn!(
-                    "{partition}: {} bytes were cut off at the end: {reason}",
-                    report.truncated_bytes
-                );
-            }
-            if log.topic_id().is_none() {
-                // A partition from before KIP-516: it becomes this topic's.
-                log.set_topic_id(record.topic_id)?;
-            }
-            if log.topic_id() == Some(record.topic_id) {
-                let high_watermark = self.dir.high_watermark(&partition);
-                return Ok(Mutex::new(Partition::new(log, record.clone(), high_watermark)));
-            }
-            drop(log);
-            let to = self.dir.set_aside(&partition, random::uuid())?;
+        let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms())?;
+        if let Some(to) = &opened.set_aside {
             tracing::warn!(
                 "{partition} held a log of another topic of that name; it is now {}",
                 to.display()
             );
         }
-        if record.leader_epoch > 0 {
-            tracing::warn!("{partition} had a leader before and has no log here; it begins empty");
+        let Some(OpenedLog { log, high_watermark, report }) = opened.log else {
+            return Err(match opened.verdict {
+                Opening::Ignore => ReplicaError::Outdated,
+                _ => ReplicaError::Missing,
+            });
+        };
+        if let Some(report) = report {
+            tell_findings(&partition, &report);
         }
-        let log = self.dir.create_log(&partition, record.topic_id, config, now_ms)?;
-        Ok(Mutex::new(Partition::new(log, record.clone(), 0)))
+        if matches!(opened.verdict, Opening::SetAside(Fresh::TakeBack) | Opening::Fresh(Fresh::TakeBack)) {
+            tracing::info!("{partition} is assigned to this broker again; its old log is taken back");
+        }
+        Ok(Mutex::new(Partition::new(log, record.clone(), high_watermark)))
+    }
+
+    /// Notes the epochs of records that are about to be acted on (rule 31).
+    ///
+    /// # Errors
+    /// When they cannot be written; none of the records may be acted on then.
+    pub fn note_epochs<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a PartitionRecord>,
+    ) -> Result<(), DiskError> {
+        self.logs.note_epochs(records)
+    }
+
+    /// Forgets what was noted of a deleted topic.
+    pub fn forget(&self, topic_id: Uuid) {
+        self.logs.forget(topic_id);
+    }
+
+    /// Which epochs this broker has acted under, for the controller (rule 25).
+    pub fn held(&self) -> Vec<HeldPartition> {
+        self.logs.held()
+    }
+
+    /// To be called when a write or sync failed: the next start does not believe that the disk has everything (rule 28).
+    pub fn strike_out_note(&self) {
+        match self.logs.strike_out_note() {
+            Ok(true) => tracing::error!(
+                "a write to {} failed; at the next start its replicas count as having lost records",
+                self.logs.dir().path().display()
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::error!("{error}"),
+        }
     }
 
     /// Makes the directories of new logs durable.
     pub fn sync_names(&self) {
-        if let Err(error) = self.dir.sync() {
+        if let Err(error) = self.logs.dir().sync() {
             tracing::error!("{error}; a new partition may be gone after a power cut");
         }
     }
 
-    /// Moves aside every log that was here at the start and that `is_assigned` denies.
-    pub fn move_strays_aside(&self, is_assigned: impl Fn(&TopicPartition) -> bool) {
-        for partition in self.dir.partitions().iter().filter(|partition| !is_assigned(partition)) {
-            match self.dir.set_aside(partition, random::uuid()) {
-                Ok(to) => {
-                    tracing::warn!("{partition} is not assigned to this broker; it is now {}", to.display())
-                }
-                Err(error) => {
-                    tracing::error!("{partition} is not assigned to this broker and stays: {error}")
-                }
+    /// Moves aside every log that was here at the start and that `is_assigned` denies. Whether there was one.
+    pub fn move_strays_aside(&self, is_assigned: impl Fn(&TopicPartition) -> bool) -> bool {
+        let left = self.logs.left_from_start().unwrap_or_else(|error| {
+            tracing::error!("{error}; logs that are not assigned to this broker stay until the next start");
+            Vec::new()
+        });
+        left.iter().filter(|partition| !is_assigned(partition)).fold(false, |_, partition| {
+            self.set_aside(partition);
+            true
+        })
+    }
+
+    /// Moves the log of a partition aside that is not assigned to this broker (rule 18). Nobody may write to it any more.
+    pub fn set_aside(&self, partition: &TopicPartition) {
+        match self.logs.set_aside(partition, random::uuid()) {
+            Ok(to) => {
+                tracing::warn!("{partition} is not assigned to this broker; its log is now {}", to.display());
+            }
+            Err(error) => {
+                tracing::error!("{partition} is not assigned to this broker and its log stays: {error}");
             }
         }
     }
@@ -128,7 +230,7 @@ impl Replicas {
                 return;
             }
         };
-        let storage = self.storage.clone();
+        let storage = self.logs.storage().clone();
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             // Fails only when the runtime is shutting down; the next start removes it.
@@ -149,17 +251,22 @@ impl Replicas {
         let mut recovery_points = BTreeMap::new();
         let mut log_start_offsets = BTreeMap::new();
         let mut high_watermarks = BTreeMap::new();
+        let mut failed = false;
         for (partition, replica) in replicas() {
             let replica = replica.lock();
+            failed |= replica.log().poisoned().is_some();
             recovery_points.insert(partition.clone(), replica.log().recovery_point());
             high_watermarks.insert(partition.clone(), replica.high_watermark());
             if replica.log().log_start_offset() > 0 {
                 log_start_offsets.insert(partition, replica.log().log_start_offset());
             }
         }
-        self.dir.write_recovery_points(&recovery_points)?;
-        self.dir.write_log_starts(&log_start_offsets)?;
-        self.dir.write_high_watermarks(&high_watermarks)
+        if failed {
+            self.strike_out_note();
+        }
+        self.logs.dir().write_recovery_points(&recovery_points)?;
+        self.logs.dir().write_log_starts(&log_start_offsets)?;
+        self.logs.dir().write_high_watermarks(&high_watermarks)
     }
 
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.
@@ -170,7 +277,7 @@ impl Replicas {
             all_closed = false;
         }
         let epoch = i64::try_from(incarnation).unwrap_or(-1);
-        if all_closed && let Err(error) = self.dir.mark_clean(epoch) {
+        if all_closed && let Err(error) = self.logs.dir().mark_clean(epoch) {
             tracing::error!("{error}; the next start will check all logs");
         }
     }
@@ -190,12 +297,22 @@ impl Replicas {
             failures.count() == 0
         };
         let begun = on_each(&|log| log.begin_close());
-        if let Err(error) = self.dir.sync_all() {
+        if let Err(error) = self.logs.dir().sync_all() {
             tracing::error!("{error}; the next start will check all logs");
+            self.strike_out_note();
             return false;
         }
         let now_ms = clock::now_ms();
         begun && on_each(&|log| log.finish_close(now_ms))
+    }
+}
+
+fn tell_findings(partition: &TopicPartition, report: &RecoveryReport) {
+    for (finding, file) in &report.findings {
+        tracing::warn!("{partition}: {file}: {finding}");
+    }
+    if let Some(reason) = &report.truncation_reason {
+        tracing::warn!("{partition}: {} bytes were cut off at the end: {reason}", report.truncated_bytes);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::cluster::{Replica, Topic, TopicPartition};
 use crate::controller_link::ControllerLink;
-use crate::replicas::{Replicas, log_config};
+use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
 
@@ -61,12 +61,9 @@ impl Updates {
             cluster.remove_broker(*broker_id);
         }
         let removed = self.removed_topics(update).into_iter().filter_map(|id| cluster.remove_topic(id));
-        let retired = removed.inspect(|topic| self.retire(topic)).count();
-        if retired > 0
-            && let Err(error) = self.replicas.checkpoint(|| cluster.replicas())
-        {
-            // A log that is made under an old name would be believed to be durable as far as the old one was.
-            tracing::error!("{error}; trying again in a while");
+        let retired = removed.inspect(|topic| self.retire(topic, update.snapshot)).count();
+        if retired > 0 {
+            self.checkpoint();
         }
         let mut changed: BTreeMap<Uuid, Vec<&PartitionRecord>> = BTreeMap::new();
         for topic in &update.topics {
@@ -87,11 +84,20 @@ impl Updates {
             })
             .collect();
         self.put_topics(targets);
-        if update.snapshot {
-            self.replicas.move_strays_aside(|partition| {
+        if update.snapshot
+            && self.replicas.move_strays_aside(|partition| {
                 let topic = cluster.topic(&partition.topic);
                 topic.is_some_and(|topic| topic.partition(partition.partition).is_some())
-            });
+            })
+        {
+            self.checkpoint();
+        }
+    }
+
+    /// A log that is made under an old name would be believed to be durable as far as the old one was.
+    fn checkpoint(&self) {
+        if let Err(error) = self.replicas.checkpoint(|| self.broker.cluster.replicas()) {
+            tracing::error!("{error}; trying again in a while");
         }
     }
 
@@ -114,9 +120,10 @@ impl Updates {
         known.filter(|id| !told.contains(id)).collect()
     }
 
-    /// The topic is deleted: whoever waits is told, and its logs go.
-    fn retire(&self, topic: &Topic) {
-        tracing::info!("topic {} ({}) is deleted", topic.name, topic.id);
+    /// The topic is deleted: whoever waits is told, and its logs go. One that is only missing in a snapshot may be known
+    /// to another controller: its logs are kept aside (rule 18).
+    fn retire(&self, topic: &Topic, missing_in_snapshot: bool) {
+        tracing::info!("topic {} ({}) is gone", topic.name, topic.id);
         let delay = Duration::from_millis(u64::try_from(topic.config.file_delete_delay_ms).unwrap_or(0));
         let mut effects = Effects::new();
         for (number, partition) in (0..).zip(&topic.partitions) {
@@ -125,7 +132,14 @@ impl Updates {
                 self.broker.groups.hand_over(number);
             }
             replica.lock().resign(&mut effects);
-            self.replicas.delete(replica, delay);
+            if missing_in_snapshot {
+                self.replicas.set_aside(&taffrail_log::TopicPartition::new(&*topic.name, number));
+            } else {
+                self.replicas.delete(replica, delay);
+            }
+        }
+        if !missing_in_snapshot {
+            self.replicas.forget(topic.id);
         }
         carry_out(&mut effects);
     }
@@ -153,14 +167,20 @@ impl Updates {
         if made_any {
             self.replicas.sync_names();
         }
+        let here = changes.iter().filter(|change| change.replica.is_some()).map(|change| &change.record);
+        let noted = self.replicas.note_epochs(here);
+        if let Err(error) = &noted {
+            tracing::error!("{error}; this broker acts on none of the controller's newest records (rule 31)");
+            self.replicas.strike_out_note();
+        }
         let mut changes = changes.into_iter();
         for Target { record, known, partitions } in targets {
             let changes = changes.by_ref().take(partitions.len()).collect();
-            self.put_topic(record, known.as_deref(), changes);
+            self.put_topic(record, known.as_deref(), changes, noted.is_ok());
         }
     }
 
-    fn put_topic(&self, record: TopicRecord, known: Option<&Topic>, changes: Vec<Change>) {
+    fn put_topic(&self, record: TopicRecord, known: Option<&Topic>, changes: Vec<Change>, noted: bool) {
         let config = self.broker.config.topic(&record.config);
         let mut partitions = known.map(|topic| topic.partitions.clone()).unwrap_or_default();
         if known.is_some_and(|topic| topic.record.config != record.config) {
@@ -173,7 +193,7 @@ impl Updates {
         for change in changes {
             let number = usize::try_from(change.record.partition).unwrap_or(usize::MAX);
             let partition = TopicPartition { record: change.record, replica: change.replica };
-            let (before, after) = self.take_role(&partition);
+            let (before, after) = self.take_role(&partition, noted);
             if coordinates && before != after {
                 if before.is_some() {
                     self.broker.groups.hand_over(partition.record.partition);
@@ -201,13 +221,16 @@ impl Updates {
     }
 
     /// Tells the replica its record. Returns the epoch that this broker led in before, and the one it leads in now.
-    fn take_role(&self, partition: &TopicPartition) -> (Option<i32>, Option<i32>) {
+    /// Without its epoch `noted` the record may not be acted on, and the one before it no longer.
+    fn take_role(&self, partition: &TopicPartition, noted: bool) -> (Option<i32>, Option<i32>) {
         let Some(replica) = &partition.replica else { return (None, None) };
         let leads = partition.record.leader == Some(self.me);
         let mut effects = Effects::new();
         let mut replica = replica.lock();
         let before = replica.led_epoch();
-        if let Err(poisoned) = replica.assign(partition.record.clone(), leads, &mut effects) {
+        if !noted {
+            replica.resign(&mut effects);
+        } else if let Err(poisoned) = replica.assign(partition.record.clone(), leads, &mut effects) {
             tracing::error!("partition {} cannot be led: {poisoned}", partition.record.partition);
         }
         let after = replica.led_epoch();
@@ -226,6 +249,10 @@ impl Updates {
                 let Some((change, (name, config))) = queue.lock().next() else { return };
                 match self.replicas.open_or_create(name, &change.record, config) {
                     Ok(replica) => change.replica = Some(Arc::new(replica)),
+                    Err(error @ (ReplicaError::Missing | ReplicaError::Outdated)) => tracing::warn!(
+                        "{name}-{} is not served: {error}; waiting for the controller to decide",
+                        change.record.partition
+                    ),
                     Err(error) => tracing::error!(
                         "{name}-{} is not served: {error}; mend the cause and start the broker again",
                         change.record.partition
