@@ -1,6 +1,8 @@
 //! Frames: four bytes of length, then a header and a message.
 
-use crate::codec::{ApiMessage, DecodeError, DecodeReason, EncodeError, EncodeReason, Writer};
+use crate::codec::{
+    ApiMessage, Decode, DecodeError, DecodeReason, EncodeError, EncodeReason, Reader, Writer,
+};
 use crate::header::{RequestHeader, ResponseHeader};
 
 /// How many bytes the length prefix takes.
@@ -60,6 +62,25 @@ pub fn write_request<M: ApiMessage>(
     end(w, mark)
 }
 
+/// Reads the content of a response frame, as the answer to the request of `correlation_id` in `version`; the message
+/// borrows from it. Fails if it answers another request, or if its arrays would take more than `memory_limit` bytes.
+pub fn read_response<'a, M: ApiMessage + Decode<'a>>(
+    content: &'a [u8],
+    correlation_id: i32,
+    version: i16,
+    memory_limit: usize,
+) -> Result<M, DecodeError> {
+    let mut r = Reader::with_memory_limit(content, memory_limit);
+    let found = ResponseHeader::read(&mut r, M::header_version(version))?.correlation_id;
+    if found != correlation_id {
+        let reason = DecodeReason::OtherRequest { expected: correlation_id, found };
+        return Err(DecodeError { field: Some(M::NAME), at: 0, reason });
+    }
+    let message = M::read(&mut r, version)?;
+    r.finish()?;
+    Ok(message)
+}
+
 /// Where a frame's content began.
 struct FrameMark {
     start: usize,
@@ -86,8 +107,10 @@ fn end(w: &mut Writer, mark: FrameMark) -> Result<(), EncodeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
-    use crate::codec::{Message, Reader, RecordSet, Splice};
+    use crate::codec::{Message, RecordSet, Splice};
     use crate::messages::fetch::{FetchableTopicResponse, PartitionData};
     use crate::messages::{ApiVersionsRequest, ApiVersionsResponse, FetchResponse};
 
@@ -133,7 +156,40 @@ mod tests {
         assert!(ApiVersionsResponse::from_bytes(&body[4..], 3).is_ok());
     }
 
-    fn fetched(records: [RecordSet<'static>; 2]) -> FetchResponse<'static> {
+    #[test]
+    fn a_response_reads_back_through_its_frame_and_borrows_from_it() {
+        let records = vec![7; 5_000];
+        let response = fetched([RecordSet::Bytes((&*records).into()), RecordSet::Null]);
+        for version in FetchResponse::VERSIONS.min..=FetchResponse::VERSIONS.max {
+            let mut w = Writer::new();
+            write_response(&mut w, 5, &response, version).unwrap();
+            let content = split_frame(&w.buf, 10_000).unwrap().unwrap().content;
+            let read: FetchResponse<'_> = read_response(content, 5, version, 10_000).unwrap();
+            assert_eq!(read, response, "version {version}");
+            let RecordSet::Bytes(Cow::Borrowed(read)) = read.responses[0].partitions[0].records else {
+                panic!("the records were copied")
+            };
+            assert!(content.as_ptr_range().contains(&read.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn a_response_that_is_not_the_one_awaited_is_refused() {
+        let response = |content: &[u8], id, limit| {
+            let read = read_response::<FetchResponse<'_>>(content, id, 12, limit);
+            read.map(|_| ()).map_err(|error| error.reason)
+        };
+        let mut w = Writer::new();
+        write_response(&mut w, 5, &fetched([RecordSet::Null, RecordSet::Null]), 12).unwrap();
+        let content = &w.buf[PREFIX_LEN..];
+        assert_eq!(response(content, 5, 10_000), Ok(()));
+        let reason = DecodeReason::OtherRequest { expected: 6, found: 5 };
+        assert_eq!(response(content, 6, 10_000), Err(reason));
+        assert_eq!(response(content, 5, 100), Err(DecodeReason::MemoryLimit { limit: 100 }));
+        assert_eq!(response(&[content, &[0]].concat(), 5, 10_000), Err(DecodeReason::TrailingBytes(1)));
+    }
+
+    fn fetched(records: [RecordSet<'_>; 2]) -> FetchResponse<'_> {
         let partitions = records.map(|records| PartitionData { records, ..Default::default() }).into();
         let topic = FetchableTopicResponse { partitions, ..Default::default() };
         FetchResponse { responses: vec![topic], ..Default::default() }

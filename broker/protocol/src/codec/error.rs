@@ -75,6 +75,14 @@ pub enum DecodeReason {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A response to another request than the one it was read as the answer to.
+    #[error("it answers request {found} where {expected} was to be answered next")]
+    OtherRequest {
+        /// The correlation id of the request to be answered.
+        expected: i32,
+        /// The response's.
+        found: i32,
+    },
 }
 
 impl DecodeError {
