@@ -1,11 +1,11 @@
-//! Decodes a response's body. The first byte chooses the API, the second the version.
+//! Decodes a message. The first byte chooses between request and response, the second the API, the third the version.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use taffrail_protocol::messages::*;
 use taffrail_protocol::{ApiKey, Message, Reader, Writer};
 
-/// What a decoded message may take in memory before it is refused, as a server would set it.
+/// What a decoded message may take in memory before it is refused, as a broker would set it.
 const MEMORY_LIMIT: usize = 1 << 20;
 
 /// Whatever is decoded can be written again, and reads back the same.
@@ -29,9 +29,12 @@ fn nth_version<M: Message>(_: &M, n: u8) -> i16 {
 
 macro_rules! decode {
     ($($api:ident: $request:ident, $response:ident;)*) => {
-        fn decode(api: ApiKey, version: u8, body: &[u8]) {
+        fn decode(is_request: bool, api: ApiKey, version: u8, body: &[u8]) {
             match api {
-                $(ApiKey::$api => round_trip!($response, version, body),)*
+                $(
+                    ApiKey::$api if is_request => round_trip!($request, version, body),
+                    ApiKey::$api => round_trip!($response, version, body),
+                )*
                 _ => {}
             }
         }
@@ -41,7 +44,7 @@ macro_rules! decode {
 taffrail_protocol::for_each_api!(decode);
 
 fuzz_target!(|data: &[u8]| {
-    let [api, version, body @ ..] = data else { return };
+    let [side, api, version, body @ ..] = data else { return };
     let api = ApiKey::SPOKEN[usize::from(*api) % ApiKey::SPOKEN.len()].key;
-    decode(api, *version, body);
+    decode(side % 2 == 0, api, *version, body);
 });
