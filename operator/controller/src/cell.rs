@@ -160,6 +160,11 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
         self.queue.iter().any(matches)
     }
 
+    /// What waits.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &I> {
+        self.queue.iter()
+    }
+
     /// Decides what waits, if the cell is free, and says what to ask the store.
     pub(crate) fn turn(&mut self, mut decide: impl FnMut(&mut T, I) -> Verdict<I, D>) -> Turn<I, D> {
         match &self.flight {

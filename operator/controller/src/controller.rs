@@ -28,7 +28,7 @@ use crate::message::{Event, Input, Output, SessionId};
 use crate::model::{
     ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
 };
-use crate::partitions::PartitionIntent;
+use crate::partitions::{PartitionDecision, PartitionIntent};
 use crate::policy::Policy;
 use crate::publish::Published;
 use crate::registration::{ClusterIntent, ClusterOutcome};
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Surroundings<'_> {
 
 pub(crate) type ClusterCell = Cell<ClusterState, ClusterIntent, ClusterOutcome>;
 pub(crate) type TopicCell = Cell<TopicSlice, TopicIntent, TopicDecision>;
-pub(crate) type PartitionCell = Cell<PartitionSlice, PartitionIntent, ()>;
+pub(crate) type PartitionCell = Cell<PartitionSlice, PartitionIntent, PartitionDecision>;
 
 /// How far a controller is with reading its store. Partition slices are read before topic slices: what a record's
 /// topic is must be looked for after the record was seen.

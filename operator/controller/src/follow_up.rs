@@ -1,12 +1,17 @@
 //! What follows from a committed object: read off by comparing it with what was committed before.
 
+use std::collections::BTreeSet;
+
 use taffrail_protocol::{ErrorCode, Uuid};
 
+use crate::configs;
 use crate::controller::{Controller, Surroundings};
 use crate::message::{Event, Output, SessionId};
 use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicEntry, TopicSlice};
-use crate::partitions::{self, PartitionIntent};
+use crate::partitions::{self, PartitionDecision, PartitionIntent};
+use crate::reassignment;
 use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
+use crate::requests::Success;
 use crate::slicing::topic_slice;
 use crate::topics::TopicIntent;
 use crate::turns::forget;
@@ -15,9 +20,16 @@ use taffrail_control::session::{ApiError, ControllerResponse, FromController};
 impl Controller {
     /// Brokers changed: every record is looked at, and brokers are told.
     pub(crate) fn on_cluster_committed(&mut self, before: &ClusterState) {
+        self.publish_broker_configs(before);
         let cluster = self.cluster.committed();
         let changed = cluster.brokers.iter().filter(|broker| before.broker(broker.broker_id) != Some(broker));
         let changed: Vec<_> = changed.cloned().collect();
+        let gone = before.brokers.iter().map(|broker| broker.broker_id);
+        let gone: Vec<i32> = gone.filter(|id| cluster.broker(*id).is_none()).collect();
+        for broker_id in gone {
+            self.published.remove_broker(broker_id);
+            self.event(Event::BrokerForgotten { broker_id });
+        }
         if changed.is_empty() {
             return;
         }
@@ -26,6 +38,35 @@ impl Controller {
         slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
         // What could not be placed before perhaps can be now.
         self.dirty.extend(self.names.keys().filter(|id| self.published.count(**id) == 0));
+    }
+
+    /// Tells brokers what was set of their configuration. What is set for all of them gives topics their defaults.
+    fn publish_broker_configs(&mut self, before: &ClusterState) {
+        let cluster = self.cluster.committed();
+        if cluster.broker_configs == before.broker_configs {
+            return;
+        }
+        let owners: BTreeSet<Option<i32>> = before
+            .broker_configs
+            .iter()
+            .chain(&cluster.broker_configs)
+            .map(|config| config.broker_id)
+            .collect();
+        for broker_id in owners {
+            let now = cluster.broker_config(broker_id);
+            if now != before.broker_config(broker_id) {
+                self.published.broker_config(broker_id, now.cloned().unwrap_or_default());
+            }
+        }
+        if cluster.broker_config(None) != before.broker_config(None) {
+            self.dirty.extend(self.names.keys());
+            self.partitions
+                .keys()
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|s| self.enqueue_mend(s));
+        }
     }
 
     /// What was decided on the cluster state is there.
@@ -67,6 +108,12 @@ impl Controller {
                 let keys: Vec<ObjectKey> = self.topics.iter().filter(waiting).map(|cell| cell.key).collect();
                 self.ready.extend(keys);
             }
+            (
+                ClusterIntent::Configure { ticket, .. } | ClusterIntent::Unregister { ticket, .. },
+                ClusterOutcome::Through(result),
+            ) => {
+                self.requests.settle(ticket, result.map(|()| Success::Done));
+            }
             (ClusterIntent::Fence { broker, why }, ClusterOutcome::Fenced) => {
                 self.event(Event::BrokerFenced { broker, why });
             }
@@ -105,11 +152,11 @@ impl Controller {
         let Some(admitted) = self.sessions.get_mut(&session) else { return };
         admitted.broker = Some(member);
         let cluster = self.cluster.committed();
-        let (cluster_id, brokers) = (cluster.cluster_id.clone(), cluster.brokers.clone());
+        let cluster_id = cluster.cluster_id.clone();
         let me = cluster.broker(member.broker_id);
         let rack = me.and_then(|broker| broker.rack.clone());
         let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
-        let snapshot = self.published.snapshot(&brokers, |name, partition| {
+        let snapshot = self.published.snapshot(cluster, |name, partition| {
             let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
             self.record(entry, partition)
         });
@@ -130,10 +177,17 @@ impl Controller {
                 gone.push((entry.topic_id, name.clone()));
             }
         }
+        let mut may_lead_again = BTreeSet::new();
         for (name, entry) in &after.topics {
-            if before.topics.get(name) != Some(entry) {
+            let was = before.topics.get(name);
+            if was != Some(entry) {
                 self.names.insert(entry.topic_id, name.clone());
                 self.dirty.insert(entry.topic_id);
+            }
+            let (cluster, policy) = (self.cluster.committed(), &self.policy);
+            let configured = was.is_some_and(|was| was.config != entry.config);
+            if configured && configs::unclean_leader_election(entry, cluster, policy) {
+                may_lead_again.extend(entry.pieces.iter().map(|piece| piece.slice));
             }
         }
         if !gone.is_empty() {
@@ -144,6 +198,7 @@ impl Controller {
             self.dirty.insert(topic_id);
             self.event(Event::TopicDeleted { name, topic_id });
         }
+        may_lead_again.into_iter().for_each(|slice| self.enqueue_mend(slice));
     }
 
     /// Records came, changed or went.
@@ -151,12 +206,14 @@ impl Controller {
         let Some(cell) = self.partitions.get(&slice) else { return };
         let after = cell.committed();
         let (mut moved, mut without_leader, mut unclean) = (0, 0, Vec::new());
+        let mut told = Vec::new();
         for topic in &after.topics {
             let old = before.topic(topic.topic_id);
             if old == Some(topic) {
                 continue;
             }
             self.dirty.insert(topic.topic_id);
+            told.extend(old.map(|old| reassignment::events(old, topic)));
             let known = topic.partitions.iter().filter_map(|p| Some((p, old?.partition(p.partition)?)));
             for (record, was) in known.filter(|(record, was)| record != was) {
                 moved += 1;
@@ -173,16 +230,22 @@ impl Controller {
         if moved > 0 {
             self.event(Event::LeadersMoved { slice, partitions: moved, without_leader });
         }
-        unclean.into_iter().for_each(|event| self.event(event));
+        unclean.into_iter().chain(told.into_iter().flatten()).for_each(|event| self.event(event));
+        if self.is_ready() {
+            self.enqueue_end_of_moves(slice);
+        }
     }
 
-    /// A partition intent was decided, and its slice is as the intent wants it.
-    pub(crate) fn on_partition_intent(&mut self, intent: PartitionIntent) {
-        match intent {
-            PartitionIntent::Add { topic_id } | PartitionIntent::Remove { topic_id } => {
+    /// A partition intent was decided, and if that changed its slice, the change is stored.
+    pub(crate) fn on_partition_decision(&mut self, intent: PartitionIntent, decision: PartitionDecision) {
+        match (intent, decision) {
+            (PartitionIntent::Add { topic_id } | PartitionIntent::Remove { topic_id }, _) => {
                 self.dirty.insert(topic_id);
             }
-            PartitionIntent::Mend => {}
+            (PartitionIntent::Reassign { ticket, .. }, PartitionDecision::Through(result)) => {
+                self.requests.settle(ticket, result.map(|()| Success::Done));
+            }
+            _ => {}
         }
     }
 
@@ -193,6 +256,7 @@ impl Controller {
         if !cell.is_idle() || partitions::needs_mending(cell.committed(), self.cluster.committed()) {
             self.enqueue_partitions(slice, PartitionIntent::Mend);
         }
+        self.enqueue_end_of_moves(slice);
     }
 
     /// Sees to each topic whose objects changed: the table in [`crate::controller`].
@@ -231,6 +295,7 @@ impl Controller {
         published.refresh(&name, &entry, visible, |partition| self.record(&entry, partition));
         self.published = published;
         self.tell_of_topic(topic_id, &name, before, visible);
+        self.follow_up_min_isr(topic_id);
     }
 
     fn follow_up_deleting(&mut self, topic_id: Uuid) {
@@ -243,7 +308,7 @@ impl Controller {
             PartitionIntent::Add { topic_id: id } | PartitionIntent::Remove { topic_id: id } => {
                 *id == topic_id
             }
-            PartitionIntent::Mend => false,
+            _ => false,
         };
         let (mut holding, mut busy) = (Vec::new(), false);
         for slice in slices {
@@ -269,7 +334,8 @@ impl Controller {
         holding.into_iter().for_each(|s| self.enqueue_partitions(s, PartitionIntent::Remove { topic_id }));
     }
 
-    /// Notes topics that should have records in the slice, which was read again, and have not.
+    /// Notes topics that should have records in the slice, which was read again, and have not, or have some that follow
+    /// another configuration: somebody else knows the topic otherwise.
     pub(crate) fn doubt_missing(&mut self, slice: u32) {
         let Some(cell) = self.partitions.get(&slice) else { return };
         let lacks = |entry: &TopicEntry| {
@@ -277,8 +343,13 @@ impl Controller {
             let mut here = entry.pieces.iter().filter(|piece| piece.slice == slice);
             here.any(|piece| topic.is_none_or(|t| piece.partitions().any(|p| t.partition(p).is_none())))
         };
+        let differs = |entry: &TopicEntry| {
+            let wanted = configs::min_insync_replicas(entry, self.cluster.committed(), &self.policy);
+            partitions::needs_min_isr(cell.committed(), entry.topic_id, wanted)
+        };
         let entries = self.topics.iter().flat_map(|cell| &cell.committed().topics);
-        let missing = entries.filter(|(_, entry)| entry.deleting_since_ms.is_none() && lacks(entry));
+        let doubtful = |entry: &TopicEntry| lacks(entry) || differs(entry);
+        let missing = entries.filter(|(_, entry)| entry.deleting_since_ms.is_none() && doubtful(entry));
         let doubted: Vec<(u32, Uuid)> =
             missing.map(|(name, entry)| (topic_slice(name), entry.topic_id)).collect();
         for (topic_slice, topic_id) in doubted {

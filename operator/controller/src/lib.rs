@@ -8,6 +8,7 @@
 //! Rules named by number are those of the replication contract.
 
 mod cell;
+mod configs;
 pub mod conformance;
 mod controller;
 mod election;
@@ -19,6 +20,7 @@ mod partitions;
 mod placement;
 mod policy;
 mod publish;
+mod reassignment;
 mod registration;
 mod requests;
 pub mod slicing;

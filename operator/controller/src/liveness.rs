@@ -1,10 +1,10 @@
 //! Which brokers are in session, and what happens to those that are not (rule 6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::controller::{Controller, Surroundings};
 use crate::message::{Event, SessionId};
-use crate::model::Member;
+use crate::model::{Member, SliceTopic, TopicEntry};
 use crate::partitions;
 use crate::registration::ClusterIntent;
 use taffrail_control::session::FromController;
@@ -126,5 +126,43 @@ impl Controller {
                 });
             }
         }
+    }
+
+    /// Why brokers that somebody wants forgotten must stay.
+    pub(crate) fn brokers_in_use(&self) -> BTreeMap<i32, String> {
+        let asked = self.cluster.waiting().filter_map(|intent| match intent {
+            ClusterIntent::Unregister { broker_id, .. } => Some(*broker_id),
+            _ => None,
+        });
+        asked.filter_map(|broker_id| Some((broker_id, self.in_use(broker_id)?))).collect()
+    }
+
+    fn in_use(&self, broker_id: i32) -> Option<String> {
+        let in_session = self.sessions.values().any(|s| s.broker.is_some_and(|b| b.broker_id == broker_id));
+        if in_session || self.cluster.committed().broker(broker_id).is_some_and(|broker| !broker.fenced) {
+            return Some("it is alive, or was a moment ago; stop it first".to_owned());
+        }
+        // What is being written counts: it may be stored.
+        let topics = self.partitions.values().flat_map(|cell| [cell.committed(), cell.latest()]);
+        let mut topics = topics.flat_map(|slice| &slice.topics);
+        let holds = |topic: &&SliceTopic| topic.partitions.iter().any(|p| p.replicas.contains(&broker_id));
+        if let Some(topic) = topics.find(holds) {
+            let name = &topic.name;
+            return Some(format!(
+                "it has replicas, of topic {name} for one; reassign its partitions to others first"
+            ));
+        }
+        let entries = self.topics.iter().flat_map(|cell| [cell.committed(), cell.latest()]);
+        let mut entries = entries.flat_map(|slice| &slice.topics);
+        let being_made = |entry: &TopicEntry| self.published.count(entry.topic_id) < entry.partition_count;
+        let named = |entry: &TopicEntry| {
+            entry
+                .pieces
+                .iter()
+                .flat_map(|piece| &piece.assignments)
+                .any(|replicas| replicas.contains(&broker_id))
+        };
+        let (name, _) = entries.find(|(_, entry)| being_made(entry) && named(entry))?;
+        Some(format!("topic {name}, which is being made, is to have replicas there"))
     }
 }

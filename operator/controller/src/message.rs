@@ -66,6 +66,7 @@ pub enum Event {
     BrokerRegistered { broker: Member, kept_everything: bool, again: bool },
     BrokerRefused { broker_id: i32, reason: String },
     BrokerFenced { broker: Member, why: &'static str },
+    BrokerForgotten { broker_id: i32 },
     AllSilent { brokers: usize },
     TopicCreated { name: String, topic_id: Uuid, partitions: i32 },
     TopicGrown { name: String, topic_id: Uuid, partitions: i32 },
@@ -73,6 +74,9 @@ pub enum Event {
     TopicDeleted { name: String, topic_id: Uuid },
     LeadersMoved { slice: u32, partitions: usize, without_leader: usize },
     UncleanElection { topic: String, partition: i32, leader: i32, leader_epoch: i32 },
+    Reassigning { topic: String, partitions: usize },
+    Reassigned { topic: String, partitions: usize, cancelled: bool },
+    MinIsrChanged { topic: String, partitions: usize },
     SwapFailed { object: String, lost: bool },
 }
 
@@ -121,6 +125,9 @@ impl fmt::Display for Event {
                     broker.broker_id, broker.incarnation
                 )
             }
+            Self::BrokerForgotten { broker_id } => {
+                write!(f, "broker {broker_id} was unregistered; its id is free")
+            }
             Self::AllSilent { brokers } => write!(
                 f,
                 "all {brokers} brokers look dead at once; the controller distrusts itself and fences none"
@@ -146,6 +153,24 @@ impl fmt::Display for Event {
                 "partition {topic}-{partition} is led by broker {leader} from epoch {leader_epoch} on with what its disk \
                  has left: records may be missing"
             ),
+            Self::Reassigning { topic, partitions } => {
+                write!(f, "{partitions} partitions of topic {topic} are being moved to other replicas")
+            }
+            Self::Reassigned { topic, partitions, cancelled: false } => {
+                write!(f, "{partitions} partitions of topic {topic} are where they were to be moved to")
+            }
+            Self::Reassigned { topic, partitions, cancelled: true } => {
+                write!(
+                    f,
+                    "moving {partitions} partitions of topic {topic} was cancelled; they stay where they were"
+                )
+            }
+            Self::MinIsrChanged { topic, partitions } => {
+                write!(
+                    f,
+                    "{partitions} partitions of topic {topic} need another number of replicas in sync from now on"
+                )
+            }
             Self::SwapFailed { object, lost: false } => {
                 write!(
                     f,

@@ -186,6 +186,9 @@ pub struct ClusterState {
     pub next_producer_id: i64,
     /// Registered brokers, by id.
     pub brokers: Vec<BrokerState>,
+    /// Dynamic configuration of brokers, that of all of them first, then by id; only where something is set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broker_configs: Vec<BrokerConfigState>,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,
@@ -200,6 +203,7 @@ impl Default for ClusterState {
             next_creation: 1,
             next_producer_id: 0,
             brokers: Vec::new(),
+            broker_configs: Vec::new(),
             other: Other::new(),
         }
     }
@@ -223,6 +227,47 @@ impl ClusterState {
             Err(at) => self.brokers.insert(at, broker),
         }
     }
+
+    /// Forgets the broker of that id and its configuration; whether it was registered.
+    pub fn remove_broker(&mut self, broker_id: i32) -> bool {
+        self.set_broker_config(Some(broker_id), BTreeMap::new());
+        let found = self.brokers.binary_search_by_key(&broker_id, |b| b.broker_id);
+        found.map(|at| self.brokers.remove(at)).is_ok()
+    }
+
+    /// What is set for one broker, or for all of them (`None`); `None` if nothing is.
+    pub fn broker_config(&self, broker_id: Option<i32>) -> Option<&BTreeMap<String, String>> {
+        let found = self.broker_configs.binary_search_by_key(&broker_id, |config| config.broker_id);
+        found.ok().map(|at| &self.broker_configs[at].config)
+    }
+
+    /// Sets the whole configuration of one broker, or that of all of them (`None`).
+    pub fn set_broker_config(&mut self, broker_id: Option<i32>, config: BTreeMap<String, String>) {
+        match self.broker_configs.binary_search_by_key(&broker_id, |config| config.broker_id) {
+            Ok(at) if config.is_empty() => {
+                self.broker_configs.remove(at);
+            }
+            Ok(at) => self.broker_configs[at].config = config,
+            Err(_) if config.is_empty() => {}
+            Err(at) => {
+                let other = Other::new();
+                self.broker_configs.insert(at, BrokerConfigState { broker_id, config, other });
+            }
+        }
+    }
+}
+
+/// Dynamic configuration of one broker or of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BrokerConfigState {
+    /// The broker; none for what holds for every broker that does not say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_id: Option<i32>,
+    /// All that is set.
+    pub config: BTreeMap<String, String>,
+    /// Fields of a later release.
+    #[serde(flatten)]
+    pub other: Other,
 }
 
 /// Where a broker can be reached, for one listener.
@@ -384,6 +429,11 @@ impl PartitionSlice {
         self.position(topic_id).ok().map(|at| &self.topics[at])
     }
 
+    /// The topic's records in this slice, to be changed.
+    pub fn topic_mut(&mut self, topic_id: Uuid) -> Option<&mut SliceTopic> {
+        self.position(topic_id).ok().map(|at| &mut self.topics[at])
+    }
+
     /// The topic's records in this slice, an empty list of them if there were none.
     pub fn topic_or_insert(&mut self, topic_id: Uuid, name: &str, creation: u64) -> &mut SliceTopic {
         let at = self.position(topic_id).unwrap_or_else(|at| {
@@ -421,6 +471,12 @@ impl SliceTopic {
     /// One partition's record.
     pub fn partition(&self, partition: i32) -> Option<&PartitionState> {
         self.partitions.binary_search_by_key(&partition, |p| p.partition).ok().map(|at| &self.partitions[at])
+    }
+
+    /// The same, to be changed.
+    pub fn partition_mut(&mut self, partition: i32) -> Option<&mut PartitionState> {
+        let found = self.partitions.binary_search_by_key(&partition, |p| p.partition);
+        found.ok().map(|at| &mut self.partitions[at])
     }
 
     /// Adds a record, unless the partition has one; whether it was added.
@@ -466,6 +522,21 @@ pub struct PartitionState {
 }
 
 impl PartitionState {
+    /// Whether a reassignment is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// The replicas there were before the reassignment, or all of them if none is under way.
+    pub fn origin(&self) -> Vec<i32> {
+        self.replicas.iter().copied().filter(|id| !self.adding.contains(id)).collect()
+    }
+
+    /// The replicas there shall be.
+    pub fn targets(&self) -> Vec<i32> {
+        self.replicas.iter().copied().filter(|id| !self.removing.contains(id)).collect()
+    }
+
     /// Whether `self` may follow `before` in the store; the rule that it breaks otherwise.
     pub fn follows(&self, before: &Self) -> Result<(), &'static str> {
         let leader_changed = self.leader != before.leader;
@@ -474,6 +545,10 @@ impl PartitionState {
         }
         if leader_changed && self.leader_epoch != before.leader_epoch + 1 {
             return Err("rule 2: leader_epoch grows by one at every change of leader");
+        }
+        let replica_left = before.replicas.iter().any(|id| !self.replicas.contains(id));
+        if replica_left && self.leader_epoch != before.leader_epoch + 1 {
+            return Err("rule 2: leader_epoch grows by one when a replica leaves");
         }
         if self.leader_epoch < before.leader_epoch {
             return Err("rule 2: leader_epoch never falls");
@@ -495,6 +570,12 @@ impl PartitionState {
         let is_replica = |member: &Member| self.replicas.contains(&member.broker_id);
         if !self.isr.iter().chain(&self.elr).all(is_replica) {
             return Err("members of ISR and ELR are replicas");
+        }
+        if !self.adding.iter().chain(&self.removing).all(|id| self.replicas.contains(id)) {
+            return Err("rule 24: who is added and who is removed is a replica until the reassignment ends");
+        }
+        if self.replicas.iter().all(|id| self.removing.contains(id)) {
+            return Err("rule 24: a reassignment leaves replicas");
         }
         if self.isr.iter().any(|m| self.elr.iter().any(|e| e.broker_id == m.broker_id)) {
             return Err("rule 22: nobody is in the ISR and in the ELR");
@@ -579,6 +660,9 @@ mod tests {
         assert!(step(|r| r.partition_epoch = 7).starts_with("rule 2"));
         assert!(step(|r| r.leader = None).starts_with("rule 2"));
         assert!(step(|r| r.leader_epoch = 1).starts_with("rule 2"));
+        assert!(step(|r| r.replicas = vec![1]).starts_with("rule 2"));
+        assert!(step(|r| r.adding = vec![3]).starts_with("rule 24"));
+        assert!(step(|r| r.removing = vec![1, 2]).starts_with("rule 24"));
         assert!(step(|r| r.isr.clear()).starts_with("rule 5"));
         assert!(step(|r| r.isr = vec![Member { broker_id: 2, incarnation: 1 }]).starts_with("rule 4"));
         assert!(step(|r| r.elr = vec![Member { broker_id: 2, incarnation: 1 }]).starts_with("rule 22"));

@@ -1,15 +1,19 @@
 //! Decisions on a [`PartitionSlice`]: records made, removed and mended.
 
+use taffrail_control::session::ApiError;
 use taffrail_protocol::Uuid;
 
 use crate::cell::Verdict;
+use crate::configs;
 use crate::election;
-use crate::model::{ClusterState, PartitionSlice, Piece, TopicEntry};
+use crate::model::{ClusterState, PartitionSlice, PartitionState, Piece, SliceTopic, TopicEntry};
 use crate::placement;
 use crate::policy::Policy;
+use crate::reassignment::{self, Wish};
+use crate::requests::Ticket;
 
 /// Something to be decided on a partition slice. Each is a wish for a state, not an act: what is already so stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PartitionIntent {
     /// The slice shall hold the records of the topic's pieces that name it.
     Add { topic_id: Uuid },
@@ -17,6 +21,21 @@ pub(crate) enum PartitionIntent {
     Remove { topic_id: Uuid },
     /// Each record shall be as [`election::mend`] would have it.
     Mend,
+    /// A partition shall live elsewhere.
+    Reassign { ticket: Ticket, topic_id: Uuid, wish: Wish },
+    /// No record shall be moving on that has come to where it is moved to.
+    EndMoves,
+    /// The topic's records shall need as many replicas in sync as its configuration says (rule 23).
+    SetMinIsr { topic_id: Uuid },
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum PartitionDecision {
+    /// The slice is as the intent wants it.
+    Fulfilled,
+    /// A part of a request is through.
+    Through(Result<(), ApiError>),
 }
 
 /// Makes the records of `entry`'s pieces in slice `number`; whether any was missing.
@@ -28,27 +47,26 @@ pub(crate) fn add(
     cluster: &ClusterState,
     policy: &Policy,
 ) -> bool {
-    let min_isr = min_insync_replicas(entry, policy);
+    let min_isr = configs::min_insync_replicas(entry, cluster, policy);
     let pieces: Vec<&Piece> = entry.pieces.iter().filter(|piece| piece.slice == number).collect();
     let mut added = false;
     for piece in pieces {
         let placed =
             placement::place(cluster, entry.creation, piece.first, piece.count, piece.replication_factor);
-        let replicas = if piece.assignments.is_empty() { placed } else { piece.assignments.clone() };
         let topic = slice.topic_or_insert(entry.topic_id, name, entry.creation);
-        for (partition, replicas) in piece.partitions().zip(replicas) {
-            if topic.partition(partition).is_none() {
-                added |= topic.insert(election::first_record(partition, replicas, min_isr, cluster));
+        for (at, partition) in piece.partitions().enumerate() {
+            if topic.partition(partition).is_some() {
+                continue;
+            }
+            // A broker that was chosen by hand may have been forgotten meanwhile.
+            let registered = |replicas: &&Vec<i32>| replicas.iter().any(|id| cluster.broker(*id).is_some());
+            let by_hand = piece.assignments.get(at).filter(registered);
+            if let Some(replicas) = by_hand.or_else(|| placed.get(at)) {
+                added |= topic.insert(election::first_record(partition, replicas.clone(), min_isr, cluster));
             }
         }
     }
     added
-}
-
-/// `min.insync.replicas` of a topic; rule 23 bounds it by the number of replicas.
-fn min_insync_replicas(entry: &TopicEntry, policy: &Policy) -> i32 {
-    let own = entry.config.get("min.insync.replicas").and_then(|value| value.trim().parse().ok());
-    own.unwrap_or(policy.min_insync_replicas)
 }
 
 /// Whether any record of `slice` is not as [`election::mend`] would have it.
@@ -69,9 +87,63 @@ pub(crate) fn mend(slice: &mut PartitionSlice, cluster: &ClusterState) -> bool {
     changed
 }
 
+/// Whether a move in `slice` has come to its end. `min_insync_replicas` is what the topic of an id asks for; `None` for
+/// one that is to be left alone.
+pub(crate) fn has_ended_moves(
+    slice: &PartitionSlice,
+    cluster: &ClusterState,
+    min_insync_replicas: impl Fn(Uuid) -> Option<i32>,
+) -> bool {
+    let moving = |topic: &&SliceTopic| topic.partitions.iter().any(PartitionState::is_moving);
+    slice.topics.iter().filter(moving).any(|topic| {
+        let wanted = min_insync_replicas(topic.topic_id);
+        let ended =
+            |record| wanted.is_some_and(|wanted| reassignment::ended(record, wanted, cluster).is_some());
+        topic.partitions.iter().any(ended)
+    })
+}
+
+/// Ends each move that has come to its end; whether any had.
+pub(crate) fn end_moves(
+    slice: &mut PartitionSlice,
+    cluster: &ClusterState,
+    min_insync_replicas: impl Fn(Uuid) -> Option<i32>,
+) -> bool {
+    let mut changed = false;
+    for topic in &mut slice.topics {
+        for record in topic.partitions.iter_mut().filter(|record| record.is_moving()) {
+            let wanted = min_insync_replicas(topic.topic_id);
+            if let Some(ended) = wanted.and_then(|wanted| reassignment::ended(record, wanted, cluster)) {
+                *record = ended;
+                changed = true;
+            }
+        }
+    }
+    changed
+}
+
+/// Gives the topic's records their `min_isr`; whether any had another.
+pub(crate) fn set_min_isr(slice: &mut PartitionSlice, topic_id: Uuid, min_insync_replicas: i32) -> bool {
+    let mut changed = false;
+    for record in slice.topic_mut(topic_id).into_iter().flat_map(|topic| &mut topic.partitions) {
+        if let Some(after) = reassignment::with_min_isr(record, min_insync_replicas) {
+            *record = after;
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// Whether a record of the topic has another `min_isr` than it ought to.
+pub(crate) fn needs_min_isr(slice: &PartitionSlice, topic_id: Uuid, min_insync_replicas: i32) -> bool {
+    let mut records = slice.topic(topic_id).into_iter().flat_map(|topic| &topic.partitions);
+    records.any(|record| reassignment::with_min_isr(record, min_insync_replicas).is_some())
+}
+
 /// Turns an intent's effect into a verdict.
-pub(crate) fn verdict(changed: bool, intent: PartitionIntent) -> Verdict<PartitionIntent, ()> {
-    if changed { Verdict::Changed(intent, ()) } else { Verdict::Unchanged(intent, ()) }
+pub(crate) fn verdict(changed: bool, intent: PartitionIntent) -> Verdict<PartitionIntent, PartitionDecision> {
+    let decision = PartitionDecision::Fulfilled;
+    if changed { Verdict::Changed(intent, decision) } else { Verdict::Unchanged(intent, decision) }
 }
 
 /// How many of `entry`'s partitions have their records, counting whole rounds only: a topic, and each growth of it,

@@ -16,17 +16,20 @@ pub struct Policy {
     pub default_replication_factor: i16,
     /// Kafka's `min.insync.replicas`, for a topic that does not set its own.
     pub min_insync_replicas: i32,
+    /// Kafka's `unclean.leader.election.enable`, for a topic that does not set its own.
+    pub unclean_leader_election: bool,
     /// Partitions that one topic may have.
     pub max_partitions_per_topic: i32,
     /// Partitions that all topics together may have.
     pub max_partitions: i32,
-    /// Topics that may be waiting to be made, deleted or grown at a time; more are refused until these are through.
-    pub max_waiting_topics: usize,
+    /// Topics, partitions and configurations that may be waiting for what requests want of them; more are refused until
+    /// these are through.
+    pub max_waiting_parts: usize,
     /// A broker not heard of for so long is fenced (rule 6).
     pub session_timeout_ms: u64,
     /// A broker whose session broke and that is not back after so long is fenced (rule 6).
     pub session_grace_ms: u64,
-    /// Checks the configuration of a new topic.
+    /// Checks the configuration that a topic shall have.
     pub check_config: CheckTopicConfig,
 }
 
@@ -37,9 +40,10 @@ impl Default for Policy {
             default_partitions: 1,
             default_replication_factor: 1,
             min_insync_replicas: 1,
+            unclean_leader_election: false,
             max_partitions_per_topic: 100_000,
             max_partitions: 1_000_000,
-            max_waiting_topics: 20_000,
+            max_waiting_parts: 20_000,
             session_timeout_ms: 9_000,
             session_grace_ms: 500,
             check_config: |_, config| Ok(config.clone()),

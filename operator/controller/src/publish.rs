@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taffrail_control::session::{BrokerRecord, ClusterUpdate, Endpoint, PartitionRecord, TopicRecord};
+use taffrail_control::session::{
+    BrokerConfigRecord, BrokerRecord, ClusterUpdate, Endpoint, PartitionRecord, TopicRecord,
+};
 use taffrail_protocol::Uuid;
 
-use crate::model::{BrokerState, PartitionState, TopicEntry};
+use crate::model::{BrokerConfigState, BrokerState, ClusterState, PartitionState, TopicEntry};
 
 /// A topic that brokers know of.
 #[derive(Debug)]
@@ -37,7 +39,20 @@ impl Published {
 
     /// A broker appeared or changed.
     pub(crate) fn broker(&mut self, broker: &BrokerState) {
+        self.pending.removed_brokers.retain(|id| *id != broker.broker_id);
         self.pending.brokers.push(broker_record(broker));
+    }
+
+    /// A broker is registered no more.
+    pub(crate) fn remove_broker(&mut self, broker_id: i32) {
+        self.pending.brokers.retain(|broker| broker.broker_id != broker_id);
+        self.pending.removed_brokers.push(broker_id);
+    }
+
+    /// All that is set for a broker, or for all of them.
+    pub(crate) fn broker_config(&mut self, broker_id: Option<i32>, config: BTreeMap<String, String>) {
+        self.pending.broker_configs.retain(|record| record.broker_id != broker_id);
+        self.pending.broker_configs.push(BrokerConfigRecord { broker_id, config });
     }
 
     /// The topic is gone, or going. Answers its name if it was known.
@@ -93,6 +108,8 @@ impl Published {
     pub(crate) fn flush(&mut self) -> Option<Arc<ClusterUpdate>> {
         let pending = std::mem::take(&mut self.pending);
         let empty = pending.brokers.is_empty()
+            && pending.removed_brokers.is_empty()
+            && pending.broker_configs.is_empty()
             && pending.topics.is_empty()
             && pending.removed_topics.is_empty()
             && pending.partitions.is_empty();
@@ -106,13 +123,14 @@ impl Published {
     /// Everything, for a broker that has just registered. `record` finds a partition's record.
     pub(crate) fn snapshot<'a>(
         &self,
-        brokers: &[BrokerState],
+        cluster: &ClusterState,
         record: impl Fn(&str, i32) -> Option<&'a PartitionState>,
     ) -> Arc<ClusterUpdate> {
         let mut snapshot = ClusterUpdate {
             version: self.version,
             snapshot: true,
-            brokers: brokers.iter().map(broker_record).collect(),
+            brokers: cluster.brokers.iter().map(broker_record).collect(),
+            broker_configs: cluster.broker_configs.iter().map(broker_config_record).collect(),
             ..ClusterUpdate::default()
         };
         for Known { topic, .. } in self.topics.values() {
@@ -145,6 +163,10 @@ fn broker_record(broker: &BrokerState) -> BrokerRecord {
         peer_address: broker.peer_address,
         peer_token: None,
     }
+}
+
+fn broker_config_record(state: &BrokerConfigState) -> BrokerConfigRecord {
+    BrokerConfigRecord { broker_id: state.broker_id, config: state.config.clone() }
 }
 
 fn partition_record(topic_id: Uuid, creation: u64, state: &PartitionState) -> PartitionRecord {

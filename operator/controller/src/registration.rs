@@ -1,11 +1,15 @@
 //! Decisions on the [`ClusterState`]: registrations, fencing, and numbers that nobody else gets.
 
-use taffrail_protocol::Uuid;
+use std::collections::BTreeMap;
+
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
+use crate::configs;
 use crate::message::SessionId;
 use crate::model::{BrokerState, ClusterState, Endpoint, Member, Other};
-use taffrail_control::session::{LogClaim, Registration};
+use crate::requests::Ticket;
+use taffrail_control::session::{ApiError, ConfigChange, LogClaim, Registration};
 
 /// Producer ids handed out at a time, as in Kafka (`ProducerIdsBlock`).
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
@@ -19,11 +23,35 @@ const MAX_ENDPOINTS: usize = 64;
 /// Something to be decided on the cluster state.
 #[derive(Debug, Clone)]
 pub(crate) enum ClusterIntent {
-    Register { session: SessionId, registration: Box<Registration> },
+    Register {
+        session: SessionId,
+        registration: Box<Registration>,
+    },
     ReserveCreations,
-    AllocateProducerIds { session: SessionId, request_id: u64 },
-    Fence { broker: Member, why: &'static str },
-    Unfence { broker: Member },
+    AllocateProducerIds {
+        session: SessionId,
+        request_id: u64,
+    },
+    Fence {
+        broker: Member,
+        why: &'static str,
+    },
+    Unfence {
+        broker: Member,
+    },
+    /// Dynamic configuration of brokers shall change.
+    Configure {
+        ticket: Ticket,
+        change: Box<ConfigChange>,
+        validate_only: bool,
+    },
+    /// A broker shall be forgotten.
+    Unregister {
+        ticket: Ticket,
+        broker_id: i32,
+        /// It was decided before, and that may have been stored.
+        proposed: bool,
+    },
 }
 
 /// What it came to.
@@ -46,17 +74,20 @@ pub(crate) enum ClusterOutcome {
     NoMoreProducerIds,
     Fenced,
     Unfenced,
+    /// A part of a request is through.
+    Through(Result<(), ApiError>),
     /// It no longer mattered.
     Moot,
 }
 
 type Decided = Verdict<ClusterIntent, ClusterOutcome>;
 
-/// Decides one intent on `state`.
+/// Decides one intent on `state`. `in_use` says of brokers that must not be forgotten why.
 pub(crate) fn decide(
     state: &mut ClusterState,
     intent: ClusterIntent,
     random: &mut dyn FnMut() -> [u8; 16],
+    in_use: &BTreeMap<i32, String>,
 ) -> Decided {
     match intent {
         ClusterIntent::Register { session, registration } => {
@@ -88,7 +119,44 @@ pub(crate) fn decide(
         }
         ClusterIntent::Fence { broker, .. } => set_fenced(state, broker, true, intent),
         ClusterIntent::Unfence { broker } => set_fenced(state, broker, false, intent),
+        ClusterIntent::Configure { ref change, validate_only, .. } => {
+            match configs::configure_brokers(state, change, validate_only) {
+                Ok(true) => Verdict::Changed(intent, ClusterOutcome::Through(Ok(()))),
+                Ok(false) => Verdict::Unchanged(intent, ClusterOutcome::Through(Ok(()))),
+                Err(error) => Verdict::Unchanged(intent, ClusterOutcome::Through(Err(error))),
+            }
+        }
+        ClusterIntent::Unregister { ticket, broker_id, proposed } => {
+            unregister(state, ticket, broker_id, proposed, in_use)
+        }
     }
+}
+
+/// A broker that was forgotten gets a new incarnation should it ever come back, and its disks prove nothing then.
+fn unregister(
+    state: &mut ClusterState,
+    ticket: Ticket,
+    broker_id: i32,
+    proposed: bool,
+    in_use: &BTreeMap<i32, String>,
+) -> Decided {
+    let through = |result| ClusterOutcome::Through(result);
+    let intent = |proposed| ClusterIntent::Unregister { ticket, broker_id, proposed };
+    if state.broker(broker_id).is_none() {
+        let unknown = || {
+            let message = format!("broker {broker_id} is not registered");
+            ApiError { code: ErrorCode::BROKER_ID_NOT_REGISTERED, message }
+        };
+        // Decided before with a lost answer, and stored.
+        return Verdict::Unchanged(intent(proposed), through(if proposed { Ok(()) } else { Err(unknown()) }));
+    }
+    if let Some(why) = in_use.get(&broker_id) {
+        let message = format!("broker {broker_id} cannot be unregistered: {why}");
+        let error = ApiError { code: ErrorCode::INVALID_REQUEST, message };
+        return Verdict::Unchanged(intent(proposed), through(Err(error)));
+    }
+    state.remove_broker(broker_id);
+    Verdict::Changed(intent(true), through(Ok(())))
 }
 
 fn set_fenced(state: &mut ClusterState, member: Member, fenced: bool, intent: ClusterIntent) -> Decided {

@@ -7,14 +7,71 @@ use taffrail_protocol::{ErrorCode, Uuid};
 use crate::controller::Controller;
 use crate::message::{Event, Output, SessionId};
 use crate::registration::ClusterIntent;
-use crate::topics::{self, Ticket, TopicDecision, TopicIntent};
+use crate::topics::{self, TopicDecision, TopicIntent};
 use crate::validate::{self, refuse};
 use taffrail_control::session::{
-    ApiError, ControllerRequest, ControllerResponse, FromController, MorePartitions, NewTopic, TopicOutcome,
-    TopicRef,
+    ApiError, ControllerRequest, ControllerResponse, FromController, MorePartitions, NewTopic,
+    PartitionOutcome, TopicOutcome, TopicRef,
 };
 
-type TopicResult = Result<TopicOutcome, ApiError>;
+/// One part of a request of several: which request, and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) request: u64,
+    pub(crate) slot: usize,
+}
+
+/// How one part of a request ended well.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Success {
+    Topic(TopicOutcome),
+    Done,
+}
+
+pub(crate) type PartResult = Result<Success, ApiError>;
+
+/// How a request is answered.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// With what became of each topic.
+    Topics,
+    /// With what became of each configuration.
+    Configs,
+    /// With what became of each partition, by topic and number.
+    Partitions(Vec<(String, i32)>),
+    /// With what became of its only part.
+    Whole,
+}
+
+impl Form {
+    fn response(self, results: Vec<PartResult>) -> ControllerResponse {
+        let done = |result: PartResult| result.map(|_| ());
+        match self {
+            Self::Topics => {
+                let topic = |result: PartResult| match result {
+                    Ok(Success::Topic(outcome)) => Some(Ok(outcome)),
+                    Ok(Success::Done) => None,
+                    Err(error) => Some(Err(error)),
+                };
+                ControllerResponse::Topics(results.into_iter().filter_map(topic).collect())
+            }
+            Self::Configs => ControllerResponse::Configs(results.into_iter().map(done).collect()),
+            Self::Partitions(names) => {
+                let outcome = |((topic, partition), result): ((String, i32), PartResult)| PartitionOutcome {
+                    topic,
+                    partition,
+                    result: done(result),
+                };
+                let named = names.into_iter().zip(results);
+                ControllerResponse::Partitions(named.map(outcome).collect())
+            }
+            Self::Whole => match results.into_iter().next() {
+                Some(Err(error)) => ControllerResponse::Failed(error),
+                _ => ControllerResponse::Done,
+            },
+        }
+    }
+}
 
 /// Somebody who waits for a topic to get to where a decision will bring it.
 #[derive(Debug, Clone)]
@@ -30,12 +87,13 @@ enum Goal {
     Gone,
 }
 
-/// A request whose topics are being seen to.
+/// A request whose parts are being seen to.
 #[derive(Debug)]
 struct Pending {
     session: SessionId,
     request_id: u64,
-    results: Vec<Option<TopicResult>>,
+    form: Form,
+    results: Vec<Option<PartResult>>,
     missing: usize,
 }
 
@@ -44,30 +102,30 @@ struct Pending {
 pub(crate) struct Requests {
     next: u64,
     pending: BTreeMap<u64, Pending>,
-    /// Topics in `pending` without a result.
-    waiting_topics: usize,
+    /// Parts in `pending` without a result.
+    waiting_parts: usize,
     /// Requests in `pending` with all results.
     complete: Vec<u64>,
 }
 
 impl Requests {
-    fn open(&mut self, session: SessionId, request_id: u64, topics: usize) -> u64 {
+    fn open(&mut self, session: SessionId, request_id: u64, form: Form, parts: usize) -> u64 {
         self.next += 1;
-        let pending = Pending { session, request_id, results: vec![None; topics], missing: topics };
+        let pending = Pending { session, request_id, form, results: vec![None; parts], missing: parts };
         self.pending.insert(self.next, pending);
-        self.waiting_topics += topics;
-        if topics == 0 {
+        self.waiting_parts += parts;
+        if parts == 0 {
             self.complete.push(self.next);
         }
         self.next
     }
 
-    fn settle(&mut self, ticket: Ticket, result: TopicResult) {
+    pub(crate) fn settle(&mut self, ticket: Ticket, result: PartResult) {
         let Some(pending) = self.pending.get_mut(&ticket.request) else { return };
         let Some(slot @ None) = pending.results.get_mut(ticket.slot) else { return };
         *slot = Some(result);
         pending.missing -= 1;
-        self.waiting_topics -= 1;
+        self.waiting_parts -= 1;
         if pending.missing == 0 {
             self.complete.push(ticket.request);
         }
@@ -82,60 +140,82 @@ impl Controller {
             .push(Output::Send { session, message: FromController::Response { request_id, response } });
     }
 
+    fn fail_request(&mut self, session: SessionId, request_id: u64, code: ErrorCode, message: String) {
+        let response = ControllerResponse::Failed(ApiError { code, message });
+        self.send(session, FromController::Response { request_id, response });
+    }
+
+    /// Makes room for the results of a request's parts; `None`, and the request is refused, if too many wait already.
+    pub(crate) fn open_request(
+        &mut self,
+        session: SessionId,
+        request_id: u64,
+        form: Form,
+        parts: usize,
+    ) -> Option<impl Fn(usize) -> Ticket + use<>> {
+        let most = self.policy.max_waiting_parts;
+        if self.requests.waiting_parts.saturating_add(parts) > most {
+            let message = format!(
+                "the controller sees to at most {most} topics, partitions and configurations at a time; try again \
+                 with fewer"
+            );
+            self.fail_request(session, request_id, ErrorCode::THROTTLING_QUOTA_EXCEEDED, message);
+            return None;
+        }
+        let request = self.requests.open(session, request_id, form, parts);
+        Some(move |slot| Ticket { request, slot })
+    }
+
     pub(crate) fn take_request(&mut self, session: SessionId, request_id: u64, request: ControllerRequest) {
-        let topics = match &request {
-            ControllerRequest::CreateTopics { topics, .. } => topics.len(),
-            ControllerRequest::DeleteTopics { topics } => topics.len(),
-            ControllerRequest::CreatePartitions { topics, .. } => topics.len(),
+        match request {
             ControllerRequest::AllocateProducerIds => {
                 self.enqueue_cluster(ClusterIntent::AllocateProducerIds { session, request_id });
-                return;
             }
-            ControllerRequest::AlterConfigs { .. }
-            | ControllerRequest::ElectLeaders { .. }
-            | ControllerRequest::AlterReassignments { .. }
-            | ControllerRequest::UnregisterBroker { .. } => {
-                let message = "this controller does not know the request".to_owned();
-                let response =
-                    ControllerResponse::Failed(ApiError { code: ErrorCode::UNSUPPORTED_VERSION, message });
-                self.send(session, FromController::Response { request_id, response });
-                return;
-            }
-        };
-        let most = self.policy.max_waiting_topics;
-        if self.requests.waiting_topics.saturating_add(topics) > most {
-            let message =
-                format!("the controller sees to at most {most} topics at a time; try again with fewer");
-            let response =
-                ControllerResponse::Failed(ApiError { code: ErrorCode::THROTTLING_QUOTA_EXCEEDED, message });
-            self.send(session, FromController::Response { request_id, response });
-            return;
-        }
-        let number = self.requests.open(session, request_id, topics);
-        let ticket = |slot| Ticket { request: number, slot };
-        match request {
             ControllerRequest::CreateTopics { topics, validate_only } => {
+                let Some(ticket) = self.open_request(session, request_id, Form::Topics, topics.len()) else {
+                    return;
+                };
                 let twice = named_twice(topics.iter().map(|topic| topic.name.as_str()));
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_create(ticket(slot), topic, validate_only, twice[slot]);
                 }
             }
             ControllerRequest::DeleteTopics { topics } => {
+                let Some(ticket) = self.open_request(session, request_id, Form::Topics, topics.len()) else {
+                    return;
+                };
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_delete(ticket(slot), topic);
                 }
             }
             ControllerRequest::CreatePartitions { topics, validate_only } => {
+                let Some(ticket) = self.open_request(session, request_id, Form::Topics, topics.len()) else {
+                    return;
+                };
                 let twice = named_twice(topics.iter().map(|topic| topic.name.as_str()));
                 for (slot, topic) in topics.into_iter().enumerate() {
                     self.take_grow(ticket(slot), topic, validate_only, twice[slot]);
                 }
             }
-            ControllerRequest::AllocateProducerIds
-            | ControllerRequest::AlterConfigs { .. }
-            | ControllerRequest::ElectLeaders { .. }
-            | ControllerRequest::AlterReassignments { .. }
-            | ControllerRequest::UnregisterBroker { .. } => {}
+            ControllerRequest::AlterConfigs { changes, validate_only } => {
+                self.take_config_changes(session, request_id, changes, validate_only);
+            }
+            ControllerRequest::AlterReassignments { partitions, allow_replication_factor_change } => {
+                self.take_reassignments(session, request_id, partitions, allow_replication_factor_change);
+            }
+            ControllerRequest::UnregisterBroker { broker_id } => {
+                if let Some(ticket) = self.open_request(session, request_id, Form::Whole, 1) {
+                    self.enqueue_cluster(ClusterIntent::Unregister {
+                        ticket: ticket(0),
+                        broker_id,
+                        proposed: false,
+                    });
+                }
+            }
+            ControllerRequest::ElectLeaders { .. } => {
+                let message = "this controller does not know the request".to_owned();
+                self.fail_request(session, request_id, ErrorCode::UNSUPPORTED_VERSION, message);
+            }
         }
     }
 
@@ -179,13 +259,16 @@ impl Controller {
         let (ticket, name) = match intent {
             TopicIntent::Create { ticket, topic, .. } => (ticket, topic.name),
             TopicIntent::Grow { ticket, topic, .. } => (ticket, topic.name),
-            TopicIntent::Delete { ticket, name, .. } => (ticket, name),
+            TopicIntent::Delete { ticket, name, .. } | TopicIntent::Configure { ticket, name, .. } => {
+                (ticket, name)
+            }
             TopicIntent::Forget { .. } => return,
         };
         let (topic_id, goal) = match decision {
             TopicDecision::Answer(result) => return self.requests.settle(ticket, result),
             TopicDecision::AwaitPartitions { topic_id, count } => (topic_id, Goal::Partitions(count)),
             TopicDecision::AwaitGone { topic_id } => (topic_id, Goal::Gone),
+            TopicDecision::Configured => return self.requests.settle(ticket, Ok(Success::Done)),
             TopicDecision::Forgotten => return,
         };
         self.waiters.entry(topic_id).or_default().push(Waiter { ticket, name, goal });
@@ -207,19 +290,19 @@ impl Controller {
         }
     }
 
-    fn goal_reached(&self, topic_id: Uuid, waiter: &Waiter) -> Option<TopicResult> {
+    fn goal_reached(&self, topic_id: Uuid, waiter: &Waiter) -> Option<PartResult> {
         match (self.entry(topic_id), waiter.goal) {
-            (None, Goal::Gone) => Some(Ok(TopicOutcome {
+            (None, Goal::Gone) => Some(Ok(Success::Topic(TopicOutcome {
                 name: Some(waiter.name.clone()),
                 topic_id,
                 partition_count: 0,
                 replication_factor: 0,
                 config: BTreeMap::new(),
-            })),
+            }))),
             (Some(_), Goal::Gone) => None,
             (Some((name, entry)), Goal::Partitions(count)) if entry.deleting_since_ms.is_none() => {
                 let outcome = || topics::outcome_of(name, entry, topics::replication_factor_of(entry));
-                (self.published.count(topic_id) >= count).then(|| Ok(outcome()))
+                (self.published.count(topic_id) >= count).then(|| Ok(Success::Topic(outcome())))
             }
             (_, Goal::Partitions(_)) => Some(refuse(
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -233,7 +316,7 @@ impl Controller {
         for number in std::mem::take(&mut self.requests.complete) {
             let Some(pending) = self.requests.pending.remove(&number) else { continue };
             let results = pending.results.into_iter().flatten().collect();
-            let (request_id, response) = (pending.request_id, ControllerResponse::Topics(results));
+            let (request_id, response) = (pending.request_id, pending.form.response(results));
             self.send(pending.session, FromController::Response { request_id, response });
         }
     }

@@ -2,7 +2,7 @@
 
 use taffrail_protocol::Uuid;
 
-use crate::model::{BrokerState, ClusterState, Other};
+use crate::model::{BrokerState, ClusterState, Other, TopicEntry};
 
 /// Brokers 1..=n, unfenced, each with its id as incarnation.
 pub(crate) fn cluster_of(n: i32) -> ClusterState {
@@ -23,5 +23,18 @@ pub(crate) fn cluster_of(n: i32) -> ClusterState {
         cluster_id: "test".into(),
         brokers: (1..=n).map(broker).collect(),
         ..ClusterState::default()
+    }
+}
+
+/// A topic with this configuration.
+pub(crate) fn entry_of(config: &[(&str, &str)]) -> TopicEntry {
+    TopicEntry {
+        topic_id: Uuid([1; 16]),
+        creation: 1,
+        partition_count: 1,
+        config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        deleting_since_ms: None,
+        pieces: Vec::new(),
+        other: Other::new(),
     }
 }

@@ -5,18 +5,13 @@ use std::collections::BTreeMap;
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
+use crate::configs;
 use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice};
 use crate::policy::Policy;
+use crate::requests::{PartResult, Success, Ticket};
 use crate::slicing::choose_slices;
 use crate::validate::{self, refuse};
-use taffrail_control::session::{ApiError, MorePartitions, NewTopic, TopicOutcome};
-
-/// One topic of a request of several: which request, and its place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    pub(crate) request: u64,
-    pub(crate) slot: usize,
-}
+use taffrail_control::session::{ApiError, ConfigChange, MorePartitions, NewTopic, TopicOutcome};
 
 /// Something to be decided on a topic slice.
 #[derive(Debug, Clone)]
@@ -43,6 +38,15 @@ pub(crate) enum TopicIntent {
         /// It was decided before, and that may have been stored.
         proposed: bool,
     },
+    /// Its configuration shall change.
+    Configure {
+        ticket: Ticket,
+        name: String,
+        change: Box<ConfigChange>,
+        validate_only: bool,
+        /// The topic that was meant when this was first decided.
+        topic_id: Option<Uuid>,
+    },
     /// A deletion's last step: its records are gone.
     Forget { name: String, topic_id: Uuid },
 }
@@ -55,7 +59,9 @@ pub(crate) enum TopicDecision {
     /// The answer comes when nothing is left of the topic.
     AwaitGone { topic_id: Uuid },
     /// The answer.
-    Answer(Result<TopicOutcome, ApiError>),
+    Answer(PartResult),
+    /// The configuration is as it was wished for.
+    Configured,
     /// Nobody waits.
     Forgotten,
 }
@@ -99,7 +105,7 @@ pub(crate) struct Facts<'a> {
 type Decided = Verdict<TopicIntent, TopicDecision>;
 
 fn answer(intent: TopicIntent, result: Result<TopicOutcome, ApiError>) -> Decided {
-    Verdict::Unchanged(intent, TopicDecision::Answer(result))
+    Verdict::Unchanged(intent, TopicDecision::Answer(result.map(Success::Topic)))
 }
 
 /// Decides one intent on `slice`.
@@ -113,6 +119,9 @@ pub(crate) fn decide(slice: &mut TopicSlice, intent: TopicIntent, facts: &mut Fa
         }
         TopicIntent::Delete { ticket, name, topic_id, proposed } => {
             delete(slice, ticket, name, topic_id, proposed, facts.now_ms)
+        }
+        TopicIntent::Configure { ticket, name, change, validate_only, topic_id } => {
+            configure(slice, ticket, name, change, validate_only, topic_id, facts.policy)
         }
         TopicIntent::Forget { ref name, topic_id } => {
             let ours = slice.topics.get(name).is_some_and(|entry| entry.topic_id == topic_id);
@@ -344,6 +353,39 @@ fn delete(
         }
         _ if by_id => answer(intent(topic_id, false), unknown_topic_id()),
         _ => answer(intent(None, false), unknown_topic(&name)),
+    }
+}
+
+/// A change that is stored already, as its answer was lost, comes to the same once more.
+fn configure(
+    slice: &mut TopicSlice,
+    ticket: Ticket,
+    name: String,
+    change: Box<ConfigChange>,
+    validate_only: bool,
+    topic_id: Option<Uuid>,
+    policy: &Policy,
+) -> Decided {
+    let entry = slice.topics.get_mut(&name).filter(|entry| {
+        entry.deleting_since_ms.is_none() && topic_id.is_none_or(|topic_id| topic_id == entry.topic_id)
+    });
+    let Some(entry) = entry else {
+        let result = unknown_topic(&name);
+        let intent = TopicIntent::Configure { ticket, name, change, validate_only, topic_id };
+        return answer(intent, result);
+    };
+    let wanted = configs::of_topic(&name, &entry.config, &change, policy);
+    let topic_id = Some(entry.topic_id);
+    let intent = TopicIntent::Configure { ticket, name, change, validate_only, topic_id };
+    match wanted {
+        Err(error) => answer(intent, Err(error)),
+        Ok(wanted) if validate_only || wanted == entry.config => {
+            Verdict::Unchanged(intent, TopicDecision::Configured)
+        }
+        Ok(wanted) => {
+            entry.config = wanted;
+            Verdict::Changed(intent, TopicDecision::Configured)
+        }
     }
 }
 

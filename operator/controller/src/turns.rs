@@ -6,7 +6,7 @@ use crate::cell::{Cell, CellObject, Commit, Turn, Verdict};
 use crate::controller::{Controller, Phase, Surroundings};
 use crate::message::Event;
 use crate::model::{ObjectKey, PartitionSlice, TOPIC_SLICES, TopicSlice};
-use crate::partitions::{self, PartitionIntent};
+use crate::partitions::{self, PartitionDecision, PartitionIntent};
 use crate::registration;
 use crate::store::{ObjectKind, StoreAnswer, StoreOutcome, Stored, Version};
 use crate::topics::{self, Facts, TopicIntent};
@@ -16,8 +16,10 @@ impl Controller {
     pub(crate) fn give_turn(&mut self, key: ObjectKey, surroundings: &mut Surroundings<'_>) {
         match key {
             ObjectKey::Cluster => {
+                let in_use = self.brokers_in_use();
                 let random = &mut *surroundings.random;
-                let turn = self.cluster.turn(|state, intent| registration::decide(state, intent, random));
+                let turn =
+                    self.cluster.turn(|state, intent| registration::decide(state, intent, random, &in_use));
                 match turn {
                     Turn::Nothing => {}
                     Turn::Ask(action) => {
@@ -69,20 +71,37 @@ impl Controller {
 
     fn give_partition_turn(&mut self, number: u32) {
         let Some(mut cell) = self.partitions.remove(&number) else { return };
-        let turn = cell.turn(|slice, intent| {
-            let changed = match intent {
-                PartitionIntent::Add { topic_id } => self.add_records(slice, number, topic_id),
-                PartitionIntent::Remove { topic_id } => slice.remove_topic(topic_id),
-                PartitionIntent::Mend => partitions::mend(slice, self.cluster.committed()),
-            };
-            partitions::verdict(changed, intent)
-        });
+        let turn = cell.turn(|slice, intent| self.decide_on_partitions(slice, number, intent));
         match turn {
             Turn::Nothing => {}
             Turn::Ask(action) => cell.asked(self.ask_store(action)),
-            Turn::Settled(decided) => decided.into_iter().for_each(|(i, ())| self.on_partition_intent(i)),
+            Turn::Settled(decided) => decided.into_iter().for_each(|(i, d)| self.on_partition_decision(i, d)),
         }
         self.partitions.insert(number, cell);
+    }
+
+    fn decide_on_partitions(
+        &self,
+        slice: &mut PartitionSlice,
+        number: u32,
+        intent: PartitionIntent,
+    ) -> Verdict<PartitionIntent, PartitionDecision> {
+        let cluster = self.cluster.committed();
+        let changed = match intent {
+            PartitionIntent::Add { topic_id } => self.add_records(slice, number, topic_id),
+            PartitionIntent::Remove { topic_id } => slice.remove_topic(topic_id),
+            PartitionIntent::Mend => partitions::mend(slice, cluster),
+            PartitionIntent::EndMoves => {
+                partitions::end_moves(slice, cluster, |topic_id| self.min_insync_replicas(topic_id))
+            }
+            PartitionIntent::SetMinIsr { topic_id } => self
+                .min_insync_replicas(topic_id)
+                .is_some_and(|wanted| partitions::set_min_isr(slice, topic_id, wanted)),
+            PartitionIntent::Reassign { ticket, topic_id, wish } => {
+                return self.reassign(slice, ticket, topic_id, wish);
+            }
+        };
+        partitions::verdict(changed, intent)
     }
 
     /// Only for a topic that is there and stays.
@@ -150,7 +169,7 @@ impl Controller {
                 let commit = self.partitions.get_mut(&slice).and_then(|cell| cell.done(answer.id, version));
                 let Some(Commit { before, decided }) = commit else { return };
                 self.on_partitions_committed(slice, &before);
-                decided.into_iter().for_each(|(i, ())| self.on_partition_intent(i));
+                decided.into_iter().for_each(|(i, d)| self.on_partition_decision(i, d));
             }
         }
         self.ready.insert(key);

@@ -94,18 +94,18 @@ pub(crate) fn partition_count(count: i64, policy: &Policy) -> Result<(), ApiErro
     Ok(())
 }
 
-/// Whether each partition can have so many replicas.
+/// Whether each partition can have so many replicas. Fenced brokers count, as one that is just being restarted will have
+/// its replicas when it is back; but somebody must be there to lead.
 pub(crate) fn replication_factor(factor: i16, cluster: &ClusterState) -> Result<(), ApiError> {
-    let available = cluster.brokers.iter().filter(|broker| !broker.fenced).count();
-    if factor as usize > available {
-        return refuse(
-            ErrorCode::INVALID_REPLICATION_FACTOR,
-            format!(
-                "the replication factor is {factor}, but only {available} brokers are registered and not fenced"
-            ),
-        );
-    }
-    Ok(())
+    let registered = cluster.brokers.len();
+    let problem = if factor as usize > registered {
+        format!("the replication factor is {factor}, but only {registered} brokers are registered")
+    } else if cluster.brokers.iter().all(|broker| broker.fenced) {
+        format!("all {registered} brokers are fenced: none is there to lead a new partition")
+    } else {
+        return Ok(());
+    };
+    refuse(ErrorCode::INVALID_REPLICATION_FACTOR, problem)
 }
 
 /// Whether replicas given by hand can be used; `factor` is that of the partitions there are already, if any.
@@ -137,14 +137,27 @@ pub(crate) fn assignments(
     Ok(())
 }
 
+/// Whether a partition can be moved to these replicas. A fenced broker may be one of them: the move ends once it is back.
+pub(crate) fn targets(targets: &[i32], cluster: &ClusterState) -> Result<(), ApiError> {
+    let wrong = |message: String| refuse(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message);
+    if targets.is_empty() {
+        return wrong("no replicas are given; a move is cancelled with null in their place".to_owned());
+    }
+    if targets.iter().collect::<BTreeSet<_>>().len() != targets.len() {
+        return wrong(format!("the replicas name a broker twice: {targets:?}"));
+    }
+    match targets.iter().find(|id| cluster.broker(**id).is_none()) {
+        Some(unknown) => wrong(format!("broker {unknown} is not registered")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Other, TopicEntry};
-    use crate::test_support::cluster_of;
-    use taffrail_protocol::Uuid;
+    use crate::test_support::{cluster_of, entry_of};
 
     fn code_of(result: Result<(), ApiError>) -> Option<ErrorCode> {
         result.err().map(|error| error.code)
@@ -163,15 +176,7 @@ mod tests {
 
     #[test]
     fn dots_and_underscores_collide() {
-        let entry = TopicEntry {
-            topic_id: Uuid([1; 16]),
-            creation: 1,
-            partition_count: 1,
-            config: BTreeMap::new(),
-            deleting_since_ms: None,
-            pieces: Vec::new(),
-            other: Other::new(),
-        };
+        let entry = entry_of(&[]);
         let slice = TopicSlice { topics: [("a.b_c".to_owned(), entry)].into(), ..TopicSlice::default() };
         assert_eq!(colliding(&slice, "a_b.c"), Some("a.b_c"));
         assert_eq!(colliding(&slice, "a.b_c"), None);
@@ -212,6 +217,20 @@ mod tests {
         assert_eq!(
             (refused.code, refused.message.as_str()),
             (ErrorCode::INVALID_CONFIG, "[\"colour\"] is unknown")
+        );
+    }
+
+    #[test]
+    fn there_are_no_more_replicas_than_brokers_and_somebody_must_lead() {
+        let mut cluster = cluster_of(3);
+        cluster.broker_mut(3).unwrap().fenced = true;
+        assert_eq!(code_of(replication_factor(3, &cluster)), None);
+        assert_eq!(code_of(replication_factor(4, &cluster)), Some(ErrorCode::INVALID_REPLICATION_FACTOR));
+        cluster.brokers.iter_mut().for_each(|broker| broker.fenced = true);
+        assert_eq!(code_of(replication_factor(1, &cluster)), Some(ErrorCode::INVALID_REPLICATION_FACTOR));
+        assert_eq!(
+            code_of(replication_factor(1, &cluster_of(0))),
+            Some(ErrorCode::INVALID_REPLICATION_FACTOR)
         );
     }
 
