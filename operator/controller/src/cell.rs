@@ -161,7 +161,7 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
     }
 
     /// What waits.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &I> {
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = &I> {
         self.queue.iter()
     }
 

@@ -24,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use taffrail_protocol::Uuid;
 
 use crate::cell::Cell;
+use crate::clock::Clock;
+use crate::contest::Contests;
+use crate::health::Health;
 use crate::message::{Event, Input, Output, SessionId};
 use crate::model::{
     ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
@@ -37,7 +40,8 @@ use crate::slicing::topic_slice;
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
-    CONTRACT_VERSION, ControllerRequest, FromController, Registration, ToController, is_contract_understood,
+    CONTRACT_VERSION, ControllerRequest, FromController, RefusedIsr, Registration, ToController,
+    is_contract_understood,
 };
 
 /// What a step may use besides its input.
@@ -97,6 +101,15 @@ pub struct Controller {
     /// Brokers whose last session is known to have ended.
     pub(crate) ended: BTreeSet<i32>,
     pub(crate) distrust_told: bool,
+    /// Members whose fencing is on its way.
+    pub(crate) going: BTreeSet<Member>,
+    pub(crate) health: Health,
+    pub(crate) contests: Contests,
+    pub(crate) clock: Clock,
+    /// When the balance of leaders was last looked at.
+    pub(crate) balanced_ms: u64,
+    /// Proposals whose leaders are yet to be told that they were not taken.
+    pub(crate) refused_isrs: BTreeMap<SessionId, Vec<RefusedIsr>>,
     pub(crate) requests: Requests,
     pub(crate) waiters: BTreeMap<Uuid, Vec<Waiter>>,
     pub(crate) published: Published,
@@ -129,6 +142,12 @@ impl Controller {
             heard_ms: BTreeMap::new(),
             ended: BTreeSet::new(),
             distrust_told: false,
+            going: BTreeSet::new(),
+            health: Health::default(),
+            contests: Contests::default(),
+            clock: Clock::default(),
+            balanced_ms: 0,
+            refused_isrs: BTreeMap::new(),
             requests: Requests::default(),
             waiters: BTreeMap::new(),
             published: Published::default(),
@@ -148,6 +167,7 @@ impl Controller {
 
     /// Takes one input and says what is to be done, in order.
     pub fn step(&mut self, input: Input, surroundings: &mut Surroundings<'_>) -> Vec<Output> {
+        self.clock.advance(surroundings.now_ms);
         match input {
             Input::Start => {
                 if self.phase == Phase::New {
@@ -171,10 +191,16 @@ impl Controller {
             }
             ToController::ControlledShutdown { incarnation } => self.on_shutdown(session, incarnation),
             ToController::Request { request_id, request } => self.on_request(session, request_id, request),
-            ToController::Held { .. }
-            | ToController::ProposeIsr { .. }
-            | ToController::Health { .. }
-            | ToController::LogEnds { .. } => {}
+            ToController::ProposeIsr { incarnation, proposals } => {
+                self.on_propose_isr(session, incarnation, proposals);
+            }
+            ToController::Health { incarnation, full, replicas } => {
+                self.on_health(session, incarnation, full, replicas);
+            }
+            ToController::LogEnds { incarnation, query_id, ends } => {
+                self.on_log_ends(session, incarnation, query_id, ends);
+            }
+            ToController::Held { .. } => {}
         }
     }
 
@@ -208,6 +234,7 @@ impl Controller {
         }
         loop {
             self.follow_up_topics();
+            self.hold_contests();
             let Some(key) = self.ready.pop_first() else { break };
             self.give_turn(key, surroundings);
         }
@@ -224,7 +251,14 @@ impl Controller {
                 self.outputs.push(Output::Send { session: *session, message });
             }
         }
+        self.tell_refused_isrs();
         self.answer_complete_requests();
+    }
+
+    /// The broker that speaks in the session, if it is registered there under that incarnation.
+    pub(crate) fn speaker(&self, session: SessionId, incarnation: u64) -> Option<Member> {
+        let member = self.sessions.get(&session)?.broker?;
+        (member.incarnation == incarnation).then_some(member)
     }
 
     pub(crate) fn send(&mut self, session: SessionId, message: FromController) {
@@ -248,6 +282,7 @@ impl Controller {
     pub(crate) fn close_session(&mut self, session: SessionId) {
         self.outputs.push(Output::Close { session });
         self.sessions.remove(&session);
+        self.contests.hang_up(session);
     }
 
     pub(crate) fn enqueue_cluster(&mut self, intent: ClusterIntent) {
@@ -267,10 +302,10 @@ impl Controller {
         }
     }
 
-    /// Unless the same waits already. What is in flight does not count: it was decided on what was known then.
+    /// A wish for a state is not noted twice. What is in flight does not count: it was decided on what was known then.
     pub(crate) fn enqueue_partitions(&mut self, slice: u32, intent: PartitionIntent) {
         let cell = self.partitions.entry(slice).or_insert_with(|| Cell::new(ObjectKey::Partitions(slice)));
-        if !cell.waits(|waiting| *waiting == intent) {
+        if !intent.is_wish() || !cell.waits(|waiting| *waiting == intent) {
             cell.enqueue(intent);
             self.ready.insert(ObjectKey::Partitions(slice));
         }
@@ -293,6 +328,12 @@ impl Controller {
         let name = self.names.get(&topic_id)?;
         let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
         (entry.topic_id == topic_id).then_some((name.as_str(), entry))
+    }
+
+    /// The slice that holds the partition's record, unless the topic is not there to stay.
+    pub(crate) fn home_of(&self, topic_id: Uuid, partition: i32) -> Option<u32> {
+        let (_, entry) = self.entry(topic_id).filter(|(_, entry)| entry.deleting_since_ms.is_none())?;
+        entry.pieces.iter().find(|piece| piece.partitions().contains(&partition)).map(|piece| piece.slice)
     }
 
     /// A committed partition record. Only the slice that the topic's entry names is looked into (rule 21).

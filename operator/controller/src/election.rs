@@ -1,10 +1,81 @@
-//! Who leads a partition and who counts as in sync, decided from its record and the registered brokers.
+//! Who leads a partition and who counts as in sync, decided from its record and from who is there.
 //!
-//! [`mend`] brings a record to what it ought to be. It is a function of the record and of the registrations alone, so a
-//! record is mended by whichever controller reads it, whatever made it look the way it does (rule 3), and mending twice
-//! changes nothing.
+//! [`mend`] brings a record to what it ought to be. It is a function of the record and of the [`View`] alone, so a record
+//! is mended by whichever controller reads it, whatever made it look the way it does (rule 3), and mending twice changes
+//! nothing.
+//!
+//! Leaders are looked for in this order; the first group that has somebody decides, and within it the order of replicas:
+//!
+//! | group | the ISR becomes |
+//! |---|---|
+//! | ISR, in session | the group |
+//! | ISR, back in a new life with all that it had | the group |
+//! | ELR, in session or back | the one that leads |
+//! | the same three again, with logs that take no writes | the same |
+//!
+//! If all are empty nobody leads, and what is in the ISR stays there (rule 5). Then only [`elect_by_log`] helps.
 
+use std::collections::BTreeSet;
+
+use taffrail_protocol::ErrorCode;
+
+use crate::health::{BadLog, BadLogs};
 use crate::model::{ClusterState, Member, Other, PartitionState};
+
+/// What a decision on a partition rests on besides its record.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The registered brokers.
+    pub(crate) cluster: &'a ClusterState,
+    /// Members that are being fenced: that write is on its way, and leadership need not wait for it. Should it fail, a
+    /// leader was changed without need, and nothing worse (rule 3).
+    pub(crate) going: Option<&'a BTreeSet<Member>>,
+    /// Logs of this partition that are not there or take no writes.
+    pub(crate) bad_logs: BadLogs<'a>,
+}
+
+impl<'a> View<'a> {
+    /// The registrations, and nothing else known.
+    pub fn of(cluster: &'a ClusterState) -> Self {
+        Self { cluster, going: None, bad_logs: BadLogs::default() }
+    }
+
+    /// The registered, unfenced member that the broker is today.
+    pub(crate) fn in_session(&self, broker_id: i32) -> Option<Member> {
+        let broker = self.cluster.broker(broker_id).filter(|broker| !broker.fenced)?;
+        let member = broker.member();
+        self.going.is_none_or(|going| !going.contains(&member)).then_some(member)
+    }
+
+    /// Whether the member counts (rule 3), is in session, and has a log that takes writes.
+    pub(crate) fn is_fit(&self, member: Member) -> bool {
+        self.in_session(member.broker_id) == Some(member) && self.bad_logs.of(member).is_none()
+    }
+
+    fn standing(&self, record: &PartitionState, member: Member) -> Standing {
+        let Some(broker) = self.cluster.broker(member.broker_id) else { return Standing::Away };
+        let now = broker.member();
+        if member.incarnation > now.incarnation {
+            // Written by a controller that knows of a later registration.
+            return Standing::Away;
+        }
+        if member != now && !broker.carries(member.incarnation) {
+            return Standing::Lost;
+        }
+        let bad = self.bad_logs.of(now);
+        // Who was elected with whatever it has begins with an empty log if it has none (rule 30).
+        let begins = record.leader == Some(now) && record.unclean_epoch == Some(record.leader_epoch);
+        if bad == Some(BadLog::Missing) && !begins {
+            return Standing::Lost;
+        }
+        match self.in_session(member.broker_id) {
+            None => Standing::Away,
+            Some(_) if bad == Some(BadLog::Failed) => Standing::ReadOnly(now),
+            Some(_) if member == now => Standing::Live,
+            Some(_) => Standing::Carried(now),
+        }
+    }
+}
 
 /// How a member of an ISR or ELR stands today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,23 +84,12 @@ enum Standing {
     Live,
     /// Its broker is back in a new life, with all that it had (rule 17): the member it would be now.
     Carried(Member),
+    /// One of the two, but its log takes no writes.
+    ReadOnly(Member),
     /// Fenced, or not known here: it may come back with all that it had.
     Away,
     /// Its broker is back without what it had.
     Lost,
-}
-
-fn standing(member: Member, cluster: &ClusterState) -> Standing {
-    let Some(broker) = cluster.broker(member.broker_id) else { return Standing::Away };
-    // A higher incarnation than the registered one comes from a controller that knows of a later registration.
-    let counted = broker.incarnation <= member.incarnation;
-    match (counted, broker.carries(member.incarnation), broker.fenced) {
-        (false, false, _) => Standing::Lost,
-        (_, _, true) => Standing::Away,
-        (true, _, false) if broker.incarnation == member.incarnation => Standing::Live,
-        (true, _, false) => Standing::Away,
-        (false, true, false) => Standing::Carried(broker.member()),
-    }
 }
 
 /// The record of a partition that is being made: every unfenced replica is in sync with an empty log. If all are fenced
@@ -66,6 +126,66 @@ pub fn first_record(
     record
 }
 
+/// The record as it ought to be with `view`'s brokers; `None` if it is as it ought to be.
+pub fn mend(record: &PartitionState, view: &View<'_>) -> Option<PartitionState> {
+    if is_well(record, view) {
+        return None;
+    }
+    let outcome = decide(record, view);
+    let isr = in_order(record, outcome.isr);
+    let leader = match record.leader {
+        Some(leader) if outcome.leads && isr.contains(&leader) => Some(leader),
+        _ if outcome.leads => isr.first().copied(),
+        _ => None,
+    };
+    let elr = elr_beside(record, &isr, outcome.outside);
+    if leader == record.leader && isr == record.isr && elr == record.elr && !outcome.unclean {
+        return None;
+    }
+    Some(record.next(|next| {
+        (next.leader, next.isr, next.elr) = (leader, isr, elr);
+        if outcome.unclean {
+            next.unclean_epoch = Some(record.leader_epoch + 1);
+        }
+    }))
+}
+
+/// The short way for what most records look like.
+fn is_well(record: &PartitionState, view: &View<'_>) -> bool {
+    record.elr.is_empty()
+        && record.leader.is_some_and(|leader| record.isr.contains(&leader))
+        && record.isr.iter().all(|member| view.standing(record, *member) == Standing::Live)
+}
+
+/// An ISR or ELR is written in order of `replicas`.
+pub(crate) fn in_order(record: &PartitionState, mut members: Vec<Member>) -> Vec<Member> {
+    members.sort_by_key(|member| record.replicas.iter().position(|id| *id == member.broker_id));
+    members
+}
+
+/// The ELR beside `isr`, of those outside of it that lack nothing. Rule 22, sizes as written: with min_isr members in
+/// the ISR, something may be committed that the others lack.
+pub(crate) fn elr_beside(record: &PartitionState, isr: &[Member], outside: Vec<Member>) -> Vec<Member> {
+    if isr.len() >= record.min_isr.max(0) as usize {
+        return Vec::new();
+    }
+    let mut elr = outside;
+    elr.retain(|member| isr.iter().all(|m| m.broker_id != member.broker_id));
+    elr = in_order(record, elr);
+    elr.dedup_by_key(|member| member.broker_id);
+    elr
+}
+
+/// The members that are not lost, under the incarnation that they would be written with.
+pub(crate) fn kept(record: &PartitionState, members: &[Member], view: &View<'_>) -> Vec<Member> {
+    let keep = |member: &Member| match view.standing(record, *member) {
+        Standing::Carried(now) | Standing::ReadOnly(now) => Some(now),
+        Standing::Live | Standing::Away => Some(*member),
+        Standing::Lost => None,
+    };
+    members.iter().filter_map(keep).collect()
+}
+
 /// What ISR, ELR and leadership ought to be.
 struct Outcome {
     isr: Vec<Member>,
@@ -75,98 +195,107 @@ struct Outcome {
     unclean: bool,
 }
 
-/// The record as it ought to be with `cluster`'s brokers; `None` if it is as it ought to be.
-pub fn mend(record: &PartitionState, cluster: &ClusterState) -> Option<PartitionState> {
-    let outcome = decide(record, cluster);
-    let mut isr = outcome.isr;
-    let place = |member: &Member| record.replicas.iter().position(|id| *id == member.broker_id);
-    isr.sort_by_key(place);
-    let leader = match record.leader {
-        Some(leader) if outcome.leads && isr.contains(&leader) => Some(leader),
-        _ if outcome.leads => isr.first().copied(),
+fn decide(record: &PartitionState, view: &View<'_>) -> Outcome {
+    let who = |members: &[Member], group: fn(Member, Standing) -> Option<Member>| -> Vec<Member> {
+        members.iter().filter_map(|member| group(*member, view.standing(record, *member))).collect()
+    };
+    let mut outside = kept(record, &record.isr, view);
+    outside.extend(kept(record, &record.elr, view));
+    let leads = |isr: Vec<Member>, outside| Outcome { isr, outside, leads: true, unclean: false };
+    let live = |member, standing| (standing == Standing::Live).then_some(member);
+    let carried = |_, standing| match standing {
+        Standing::Carried(now) => Some(now),
         _ => None,
     };
-    // Rule 22, sizes as written: with min_isr members in the ISR, something may be committed that the others lack.
-    let mut elr = outcome.outside;
-    elr.retain(|member| isr.iter().all(|m| m.broker_id != member.broker_id));
-    elr.sort_by_key(place);
-    elr.dedup_by_key(|member| member.broker_id);
-    if isr.len() >= record.min_isr.max(0) as usize {
-        elr.clear();
-    }
-    if leader == record.leader && isr == record.isr && elr == record.elr {
-        return None;
-    }
-    let leader_epoch = record.leader_epoch + i32::from(leader != record.leader);
-    let unclean_epoch = if outcome.unclean { Some(leader_epoch) } else { record.unclean_epoch };
-    let partition_epoch = record.partition_epoch + 1;
-    let mended =
-        PartitionState { leader, leader_epoch, partition_epoch, isr, elr, unclean_epoch, ..record.clone() };
-    assert_eq!(mended.follows(record), Ok(()), "a decision breaks a rule: {record:?} became {mended:?}");
-    Some(mended)
-}
-
-fn decide(record: &PartitionState, cluster: &ClusterState) -> Outcome {
-    let stand = |members: &[Member]| -> Vec<(Member, Standing)> {
-        members.iter().map(|member| (*member, standing(*member, cluster))).collect()
+    let read_only = |_, standing| match standing {
+        Standing::ReadOnly(now) => Some(now),
+        _ => None,
     };
-    let isr = stand(&record.isr);
-    let elr = stand(&record.elr);
-    // All that are not lost, under the incarnation they would be written with.
-    let kept = |members: &[(Member, Standing)]| -> Vec<Member> {
-        let keep = |(member, standing): &(Member, Standing)| match standing {
-            Standing::Carried(now) => Some(*now),
-            Standing::Live | Standing::Away => Some(*member),
-            Standing::Lost => None,
-        };
-        members.iter().filter_map(keep).collect()
+    // Who restarted leaves the ISR all the same where another counted member is in session (rule 17).
+    for group in [live, carried] {
+        let isr = who(&record.isr, group);
+        if !isr.is_empty() {
+            return leads(isr, outside);
+        }
+    }
+    let fit = |member, standing| match standing {
+        Standing::Live => Some(member),
+        Standing::Carried(now) => Some(now),
+        _ => None,
     };
-    let outside: Vec<Member> = kept(&isr).into_iter().chain(kept(&elr)).collect();
-    let live: Vec<Member> = isr.iter().filter(|(_, s)| *s == Standing::Live).map(|(m, _)| *m).collect();
-    if !live.is_empty() {
-        // Who restarted leaves the ISR all the same where another counted member is in session (rule 17).
-        return Outcome { isr: live, outside, leads: true, unclean: false };
+    if let Some(first) = in_order(record, who(&record.elr, fit)).first() {
+        return leads(vec![*first], outside);
     }
-    let carried: Vec<Member> = isr.iter().filter_map(|(_, s)| now_in_session(*s)).collect();
-    if !carried.is_empty() {
-        return Outcome { isr: carried, outside, leads: true, unclean: false };
+    // Nobody takes writes: who has the log serves it.
+    let isr = who(&record.isr, read_only);
+    if !isr.is_empty() {
+        return leads(isr, outside);
     }
-    let in_session = |(member, standing): &(Member, Standing)| match standing {
-        Standing::Live => Some(*member),
-        standing => now_in_session(*standing),
-    };
-    let eligible: Vec<Member> = elr.iter().filter_map(in_session).collect();
-    let by_preference = |id: &i32| eligible.iter().find(|member| member.broker_id == *id);
-    if let Some(leader) = record.replicas.iter().find_map(by_preference) {
-        return Outcome { isr: vec![*leader], outside, leads: true, unclean: false };
+    if let Some(first) = in_order(record, who(&record.elr, read_only)).first() {
+        return leads(vec![*first], outside);
     }
-    if let Some(sole) = sole_replica_back(record, cluster, &isr) {
+    if let Some(sole) = sole_replica_back(record, view) {
         return Outcome { isr: vec![sole], outside: Vec::new(), leads: true, unclean: true };
     }
     // Rule 5: nobody can lead; whoever may come back with everything keeps its place, and the ISR is never empty.
-    let waiting = kept(&isr);
+    let waiting = kept(record, &record.isr, view);
     let isr = if waiting.is_empty() { record.isr.clone() } else { waiting };
-    Outcome { isr, outside: kept(&elr), leads: false, unclean: false }
-}
-
-fn now_in_session(standing: Standing) -> Option<Member> {
-    match standing {
-        Standing::Carried(now) => Some(now),
-        _ => None,
-    }
+    Outcome { isr, outside: kept(record, &record.elr, view), leads: false, unclean: false }
 }
 
 /// Rule 17's last resort where no log has to be compared with another: the only replica is back, UNCLEAN, and what it
 /// has is all there is.
-fn sole_replica_back(
-    record: &PartitionState,
-    cluster: &ClusterState,
-    isr: &[(Member, Standing)],
-) -> Option<Member> {
+fn sole_replica_back(record: &PartitionState, view: &View<'_>) -> Option<Member> {
     let [only] = record.replicas[..] else { return None };
-    let all_lost = isr.iter().all(|(_, standing)| *standing == Standing::Lost);
-    let broker = cluster.broker(only).filter(|broker| all_lost && !broker.fenced)?;
-    Some(broker.member())
+    let all_lost = record.isr.iter().all(|member| view.standing(record, *member) == Standing::Lost);
+    view.in_session(only).filter(|_| all_lost)
+}
+
+/// Makes the preferred replica the leader (KIP-460); the error code where that cannot be.
+pub(crate) fn prefer(record: &PartitionState, view: &View<'_>) -> Result<PartitionState, ErrorCode> {
+    let Some(preferred) = record.replicas.first().copied() else {
+        return Err(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE);
+    };
+    if record.leader.is_some_and(|leader| leader.broker_id == preferred) {
+        return Err(ErrorCode::ELECTION_NOT_NEEDED);
+    }
+    let member = record.isr.iter().copied().find(|member| member.broker_id == preferred);
+    let member = member.filter(|member| view.is_fit(*member));
+    let member = member.ok_or(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE)?;
+    Ok(record.next(|next| next.leader = Some(member)))
+}
+
+/// Whose logs may be compared to find a leader that may lack records.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Electorate {
+    /// All replicas that are in session.
+    pub(crate) members: Vec<Member>,
+    /// Rule 17: every member of ISR and ELR is back and has lost what it had, so nothing better will ever come. All of
+    /// them must have answered; without this, whoever does.
+    pub(crate) all_lost: bool,
+}
+
+/// Whose logs decide who leads, if nothing else can: `allowed` says that records may be lost for it (rule 4), else only
+/// rule 17 does.
+pub(crate) fn electorate(record: &PartitionState, view: &View<'_>, allowed: bool) -> Option<Electorate> {
+    if record.leader.is_some() || mend(record, view).is_some_and(|mended| mended.leader.is_some()) {
+        return None;
+    }
+    let back = |member: &Member| {
+        view.standing(record, *member) == Standing::Lost && view.in_session(member.broker_id).is_some()
+    };
+    let all_lost = record.isr.iter().chain(&record.elr).all(back);
+    let members: Vec<Member> = record.replicas.iter().filter_map(|id| view.in_session(*id)).collect();
+    ((allowed || all_lost) && !members.is_empty()).then_some(Electorate { members, all_lost })
+}
+
+/// Makes `winner` the leader of what its log has (rules 4, 17).
+pub(crate) fn elect_by_log(record: &PartitionState, winner: Member) -> PartitionState {
+    record.next(|next| {
+        next.leader = Some(winner);
+        (next.isr, next.elr) = (vec![winner], Vec::new());
+        next.unclean_epoch = Some(record.leader_epoch + 1);
+    })
 }
 
 #[cfg(test)]
@@ -204,19 +333,19 @@ mod tests {
     fn a_sole_replica_back_clean_leads_again_in_a_new_epoch() {
         let (mut cluster, record) = start(1, 1);
         restart(&mut cluster, 1, 9, true);
-        let mended = mend(&record, &cluster).unwrap();
+        let mended = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!((mended.leader, mended.leader_epoch, mended.partition_epoch), (Some(member(1, 9)), 1, 1));
         assert_eq!((mended.isr.clone(), mended.unclean_epoch), (vec![member(1, 9)], None));
-        assert_eq!(mend(&mended, &cluster), None);
+        assert_eq!(mend(&mended, &View::of(&cluster)), None);
     }
 
     #[test]
     fn a_sole_replica_back_unclean_leads_again_and_the_epoch_says_so() {
         let (mut cluster, record) = start(1, 1);
         restart(&mut cluster, 1, 9, false);
-        let mended = mend(&record, &cluster).unwrap();
+        let mended = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!((mended.leader, mended.unclean_epoch), (Some(member(1, 9)), Some(1)));
-        assert_eq!(mend(&mended, &cluster), None);
+        assert_eq!(mend(&mended, &View::of(&cluster)), None);
     }
 
     #[test]
@@ -224,14 +353,14 @@ mod tests {
         let (mut cluster, record) = start(1, 1);
         restart(&mut cluster, 1, 9, false);
         restart(&mut cluster, 1, 10, true);
-        assert_eq!(mend(&record, &cluster).unwrap().unclean_epoch, Some(1));
+        assert_eq!(mend(&record, &View::of(&cluster)).unwrap().unclean_epoch, Some(1));
     }
 
     #[test]
     fn leadership_moves_in_order_of_replicas_when_the_leader_is_fenced() {
         let (mut cluster, record) = start(3, 2);
         fence(&mut cluster, 1);
-        let mended = mend(&record, &cluster).unwrap();
+        let mended = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!((mended.leader, mended.leader_epoch), (Some(member(2, 2)), 1));
         assert_eq!((mended.isr, mended.elr), (vec![member(2, 2), member(3, 3)], vec![]));
     }
@@ -240,7 +369,7 @@ mod tests {
     fn a_restarted_follower_leaves_the_isr_while_its_leader_is_in_session() {
         let (mut cluster, record) = start(3, 2);
         restart(&mut cluster, 3, 9, true);
-        let mended = mend(&record, &cluster).unwrap();
+        let mended = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!((mended.leader, mended.leader_epoch), (record.leader, 0));
         assert_eq!(mended.isr, [member(1, 1), member(2, 2)]);
     }
@@ -249,13 +378,13 @@ mod tests {
     fn who_leaves_below_min_isr_is_eligible_and_leads_when_the_rest_is_gone() {
         let (mut cluster, record) = start(2, 2);
         fence(&mut cluster, 1);
-        let alone = mend(&record, &cluster).unwrap();
+        let alone = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!((alone.isr.clone(), alone.elr.clone()), (vec![member(2, 2)], vec![member(1, 1)]));
         fence(&mut cluster, 2);
-        let none = mend(&alone, &cluster).unwrap();
+        let none = mend(&alone, &View::of(&cluster)).unwrap();
         assert_eq!((none.leader, none.isr.clone()), (None, vec![member(2, 2)]));
         restart(&mut cluster, 1, 9, true);
-        let back = mend(&none, &cluster).unwrap();
+        let back = mend(&none, &View::of(&cluster)).unwrap();
         assert_eq!((back.leader, back.leader_epoch), (Some(member(1, 9)), 3));
         assert_eq!((back.isr, back.elr), (vec![member(1, 9)], vec![member(2, 2)]));
     }
@@ -264,13 +393,17 @@ mod tests {
     fn an_isr_whose_last_member_lost_everything_is_kept_without_a_leader() {
         let (mut cluster, record) = start(2, 1);
         fence(&mut cluster, 2);
-        let alone = mend(&record, &cluster).unwrap();
+        let alone = mend(&record, &View::of(&cluster)).unwrap();
         assert_eq!(alone.elr, []);
         restart(&mut cluster, 1, 9, false);
-        let none = mend(&alone, &cluster).unwrap();
+        let none = mend(&alone, &View::of(&cluster)).unwrap();
         assert_eq!((none.leader, none.isr.clone(), none.leader_epoch), (None, vec![member(1, 1)], 1));
         restart(&mut cluster, 2, 10, true);
-        assert_eq!(mend(&none, &cluster), None, "broker 2 left before and may lack what was committed since");
+        assert_eq!(
+            mend(&none, &View::of(&cluster)),
+            None,
+            "broker 2 left before and may lack what was committed since"
+        );
     }
 
     #[test]
@@ -281,7 +414,7 @@ mod tests {
         let record = first_record(0, vec![1, 2], 1, &cluster);
         assert_eq!((record.leader, record.isr.len()), (None, 2));
         restart(&mut cluster, 2, 5, true);
-        assert_eq!(mend(&record, &cluster).unwrap().leader, Some(member(2, 5)));
+        assert_eq!(mend(&record, &View::of(&cluster)).unwrap().leader, Some(member(2, 5)));
     }
 
     proptest! {
@@ -303,7 +436,7 @@ mod tests {
                     2 => fence(&mut cluster, id),
                     _ => cluster.broker_mut(id).unwrap().fenced = false,
                 }
-                if let Some(mended) = mend(&record, &cluster) {
+                if let Some(mended) = mend(&record, &View::of(&cluster)) {
                     if let Some(leader) = mended.leader {
                         let known = record.isr.iter().chain(&record.elr).any(|m| m.broker_id == leader.broker_id);
                         prop_assert!(known, "{record:?} {mended:?}");
@@ -317,7 +450,7 @@ mod tests {
                     }
                     record = mended;
                 }
-                prop_assert_eq!(mend(&record, &cluster), None, "mending twice changes nothing");
+                prop_assert_eq!(mend(&record, &View::of(&cluster)), None, "mending twice changes nothing");
             }
         }
     }

@@ -36,6 +36,7 @@ impl Controller {
         changed.iter().for_each(|broker| self.published.broker(broker));
         let slices: Vec<u32> = self.partitions.keys().copied().collect();
         slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
+        self.contests.stir_all();
         // What could not be placed before perhaps can be now.
         self.dirty.extend(self.names.keys().filter(|id| self.published.count(**id) == 0));
     }
@@ -60,12 +61,7 @@ impl Controller {
         }
         if cluster.broker_config(None) != before.broker_config(None) {
             self.dirty.extend(self.names.keys());
-            self.partitions
-                .keys()
-                .copied()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|s| self.enqueue_mend(s));
+            self.contests.stir_all();
         }
     }
 
@@ -82,7 +78,7 @@ impl Controller {
                 ClusterOutcome::Registered { member, kept_everything, again },
             ) => {
                 self.event(Event::BrokerRegistered { broker: member, kept_everything, again });
-                self.admit(session, member, surroundings);
+                self.admit(session, member, again, surroundings);
             }
             (ClusterIntent::Register { session, registration }, ClusterOutcome::Refused { reason }) => {
                 self.refuse_session(session, registration.broker_id, reason);
@@ -122,7 +118,7 @@ impl Controller {
     }
 
     /// A registration succeeded: the session is the broker's, and any other session of the broker is not.
-    fn admit(&mut self, session: SessionId, member: Member, surroundings: &Surroundings<'_>) {
+    fn admit(&mut self, session: SessionId, member: Member, again: bool, surroundings: &Surroundings<'_>) {
         let others: Vec<SessionId> = self
             .sessions
             .iter()
@@ -149,6 +145,9 @@ impl Controller {
         self.tell_brokers();
         self.heard_ms.insert(member.broker_id, surroundings.now_ms);
         self.ended.remove(&member.broker_id);
+        if !again {
+            self.forget_health(member.broker_id);
+        }
         let Some(admitted) = self.sessions.get_mut(&session) else { return };
         admitted.broker = Some(member);
         let cluster = self.cluster.committed();
@@ -177,17 +176,12 @@ impl Controller {
                 gone.push((entry.topic_id, name.clone()));
             }
         }
-        let mut may_lead_again = BTreeSet::new();
         for (name, entry) in &after.topics {
-            let was = before.topics.get(name);
-            if was != Some(entry) {
+            if before.topics.get(name) != Some(entry) {
                 self.names.insert(entry.topic_id, name.clone());
                 self.dirty.insert(entry.topic_id);
-            }
-            let (cluster, policy) = (self.cluster.committed(), &self.policy);
-            let configured = was.is_some_and(|was| was.config != entry.config);
-            if configured && configs::unclean_leader_election(entry, cluster, policy) {
-                may_lead_again.extend(entry.pieces.iter().map(|piece| piece.slice));
+                // It may allow now what it did not before.
+                self.contests.stir_topic(entry.topic_id);
             }
         }
         if !gone.is_empty() {
@@ -195,10 +189,10 @@ impl Controller {
         }
         for (topic_id, name) in gone {
             self.names.remove(&topic_id);
+            self.health.forget_topic(topic_id);
             self.dirty.insert(topic_id);
             self.event(Event::TopicDeleted { name, topic_id });
         }
-        may_lead_again.into_iter().for_each(|slice| self.enqueue_mend(slice));
     }
 
     /// Records came, changed or went.
@@ -213,6 +207,9 @@ impl Controller {
                 continue;
             }
             self.dirty.insert(topic.topic_id);
+            for record in &topic.partitions {
+                self.contests.note(topic.topic_id, record);
+            }
             told.extend(old.map(|old| reassignment::events(old, topic)));
             let known = topic.partitions.iter().filter_map(|p| Some((p, old?.partition(p.partition)?)));
             for (record, was) in known.filter(|(record, was)| record != was) {
@@ -225,8 +222,10 @@ impl Controller {
                 }
             }
         }
-        let gone = before.topics.iter().filter(|topic| after.topic(topic.topic_id).is_none());
-        self.dirty.extend(gone.map(|topic| topic.topic_id));
+        for topic in before.topics.iter().filter(|topic| after.topic(topic.topic_id).is_none()) {
+            self.dirty.insert(topic.topic_id);
+            self.contests.forget(topic);
+        }
         if moved > 0 {
             self.event(Event::LeadersMoved { slice, partitions: moved, without_leader });
         }
@@ -245,6 +244,21 @@ impl Controller {
             (PartitionIntent::Reassign { ticket, .. }, PartitionDecision::Through(result)) => {
                 self.requests.settle(ticket, result.map(|()| Success::Done));
             }
+            (PartitionIntent::Propose { session, proposal, .. }, PartitionDecision::Refused(reason)) => {
+                self.refuse_isr(session, &proposal, reason);
+            }
+            (PartitionIntent::Prefer { ticket: Some(ticket), .. }, PartitionDecision::Through(result)) => {
+                self.requests.settle(ticket, result.map(|()| Success::Done));
+            }
+            (
+                PartitionIntent::ElectByLog { topic_id, partition, ticket, .. },
+                PartitionDecision::Through(result),
+            ) => {
+                self.contests.decided((topic_id, partition));
+                if let Some(ticket) = ticket {
+                    self.requests.settle(ticket, result.map(|()| Success::Done));
+                }
+            }
             _ => {}
         }
     }
@@ -253,7 +267,7 @@ impl Controller {
     pub(crate) fn enqueue_mend(&mut self, slice: u32) {
         let Some(cell) = self.partitions.get(&slice) else { return };
         // While a write is in flight the committed content is about to be replaced: looked at when that is through.
-        if !cell.is_idle() || partitions::needs_mending(cell.committed(), self.cluster.committed()) {
+        if !cell.is_idle() || partitions::needs_mending(cell.committed(), &self.outlook()) {
             self.enqueue_partitions(slice, PartitionIntent::Mend);
         }
         self.enqueue_end_of_moves(slice);

@@ -8,11 +8,16 @@
 //! Rules named by number are those of the replication contract.
 
 mod cell;
+mod clock;
 mod configs;
 pub mod conformance;
+mod contest;
 mod controller;
 mod election;
 mod follow_up;
+mod health;
+mod isr;
+mod leaders;
 mod liveness;
 pub mod message;
 pub mod model;
@@ -34,7 +39,8 @@ mod validate;
 mod test_support;
 
 pub use controller::{Controller, Surroundings};
-pub use election::mend;
+pub use election::{View, mend};
+pub use health::{Health, Replica};
 pub use policy::{CheckTopicConfig, Policy};
 pub use registration::PRODUCER_ID_BLOCK;
 pub use validate::{MAX_TOPIC_NAME_LENGTH, topic_name};

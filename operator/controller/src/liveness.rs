@@ -32,6 +32,7 @@ impl Controller {
 
     pub(crate) fn on_session_ended(&mut self, session: SessionId, surroundings: &Surroundings<'_>) {
         let Some(ended) = self.sessions.remove(&session) else { return };
+        self.contests.hang_up(session);
         let Some(member) = ended.broker else { return };
         // From now on the grace counts, not the session time.
         self.heard_ms.insert(member.broker_id, surroundings.now_ms);
@@ -64,11 +65,11 @@ impl Controller {
         if asking.is_empty() {
             return;
         }
-        let cluster = self.cluster.committed();
+        let outlook = self.outlook();
         let settled = self
             .partitions
             .values()
-            .all(|cell| cell.is_idle() && !partitions::needs_mending(cell.committed(), cluster));
+            .all(|cell| cell.is_idle() && !partitions::needs_mending(cell.committed(), &outlook));
         for (session, member) in asking {
             let fenced =
                 self.cluster.committed().broker(member.broker_id).is_some_and(|broker| broker.fenced);
@@ -85,6 +86,8 @@ impl Controller {
         self.retry_reads();
         if self.is_ready() {
             self.fence_overdue(surroundings.now_ms);
+            self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
+            self.balance_leaders();
         }
     }
 

@@ -434,6 +434,11 @@ impl PartitionSlice {
         self.position(topic_id).ok().map(|at| &mut self.topics[at])
     }
 
+    /// One partition's record, to be changed.
+    pub fn partition_mut(&mut self, topic_id: Uuid, partition: i32) -> Option<&mut PartitionState> {
+        self.topic_mut(topic_id)?.partition_mut(partition)
+    }
+
     /// The topic's records in this slice, an empty list of them if there were none.
     pub fn topic_or_insert(&mut self, topic_id: Uuid, name: &str, creation: u64) -> &mut SliceTopic {
         let at = self.position(topic_id).unwrap_or_else(|at| {
@@ -537,18 +542,31 @@ impl PartitionState {
         self.replicas.iter().copied().filter(|id| !self.removing.contains(id)).collect()
     }
 
-    /// Whether `self` may follow `before` in the store; the rule that it breaks otherwise.
+    /// The record with `change` made, and the epochs raised as rule 2 demands. The one way to change a record.
+    pub(crate) fn next(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut next = self.clone();
+        change(&mut next);
+        let left = self.replicas.iter().any(|id| !next.replicas.contains(id));
+        // Who leads again after an unclean election leads anew.
+        let anew = next.unclean_epoch != self.unclean_epoch;
+        next.partition_epoch = self.partition_epoch + 1;
+        next.leader_epoch = self.leader_epoch + i32::from(left || anew || next.leader != self.leader);
+        assert_eq!(next.follows(self), Ok(()), "a decision breaks a rule: {self:?} became {next:?}");
+        next
+    }
+
+    /// Whether `self` may follow `before` in the store; the rule that it breaks otherwise. As one write may carry several
+    /// decisions on a record, epochs may have grown by more than one.
     pub fn follows(&self, before: &Self) -> Result<(), &'static str> {
-        let leader_changed = self.leader != before.leader;
-        if self.partition_epoch != before.partition_epoch + 1 {
-            return Err("rule 2: partition_epoch grows by one at every change of the record");
+        if self.partition_epoch <= before.partition_epoch {
+            return Err("rule 2: partition_epoch grows at every change of the record");
         }
-        if leader_changed && self.leader_epoch != before.leader_epoch + 1 {
-            return Err("rule 2: leader_epoch grows by one at every change of leader");
+        if self.leader != before.leader && self.leader_epoch <= before.leader_epoch {
+            return Err("rule 2: leader_epoch grows at every change of leader");
         }
         let replica_left = before.replicas.iter().any(|id| !self.replicas.contains(id));
-        if replica_left && self.leader_epoch != before.leader_epoch + 1 {
-            return Err("rule 2: leader_epoch grows by one when a replica leaves");
+        if replica_left && self.leader_epoch <= before.leader_epoch {
+            return Err("rule 2: leader_epoch grows when a replica leaves");
         }
         if self.leader_epoch < before.leader_epoch {
             return Err("rule 2: leader_epoch never falls");
@@ -564,6 +582,9 @@ impl PartitionState {
         if self.isr.is_empty() {
             return Err("rule 5: an ISR is never empty");
         }
+        if self.unclean_epoch > Some(self.leader_epoch) {
+            return Err("rule 4: unclean_epoch is a leader epoch that was");
+        }
         if self.leader.is_some_and(|leader| !self.isr.contains(&leader)) {
             return Err("rule 4: the leader is a member of the ISR");
         }
@@ -577,8 +598,9 @@ impl PartitionState {
         if self.replicas.iter().all(|id| self.removing.contains(id)) {
             return Err("rule 24: a reassignment leaves replicas");
         }
-        if self.isr.iter().any(|m| self.elr.iter().any(|e| e.broker_id == m.broker_id)) {
-            return Err("rule 22: nobody is in the ISR and in the ELR");
+        let places = |id: i32| self.isr.iter().chain(&self.elr).filter(move |m| m.broker_id == id);
+        if self.isr.iter().chain(&self.elr).any(|member| places(member.broker_id).count() > 1) {
+            return Err("rule 22: nobody is in ISR and ELR, or in one of them, twice");
         }
         if self.isr.len() >= self.min_isr.max(0) as usize && !self.elr.is_empty() {
             return Err("rule 22: the ELR is empty while the ISR has min_isr members");

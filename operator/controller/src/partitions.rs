@@ -1,18 +1,24 @@
-//! Decisions on a [`PartitionSlice`]: records made, removed and mended.
+//! Decisions on a [`PartitionSlice`]: records made, removed, mended, and changed as somebody asks.
 
-use taffrail_control::session::ApiError;
-use taffrail_protocol::Uuid;
+use std::collections::BTreeSet;
+
+use taffrail_control::session::{ApiError, IsrProposal, IsrRefusal};
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
 use crate::configs;
-use crate::election;
-use crate::model::{ClusterState, PartitionSlice, PartitionState, Piece, SliceTopic, TopicEntry};
+use crate::election::{self, View};
+use crate::health::Health;
+use crate::isr;
+use crate::message::SessionId;
+use crate::model::{ClusterState, Member, PartitionSlice, PartitionState, Piece, SliceTopic, TopicEntry};
 use crate::placement;
 use crate::policy::Policy;
 use crate::reassignment::{self, Wish};
 use crate::requests::Ticket;
 
-/// Something to be decided on a partition slice. Each is a wish for a state, not an act: what is already so stays.
+/// Something to be decided on a partition slice: a wish for a state, where what is already so stays, or something that
+/// names what it was made on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PartitionIntent {
     /// The slice shall hold the records of the topic's pieces that name it.
@@ -27,6 +33,25 @@ pub(crate) enum PartitionIntent {
     EndMoves,
     /// The topic's records shall need as many replicas in sync as its configuration says (rule 23).
     SetMinIsr { topic_id: Uuid },
+    /// A leader proposes in-sync replicas.
+    Propose { session: SessionId, sender: Member, proposal: IsrProposal },
+    /// The preferred replica shall lead, if it can.
+    Prefer { topic_id: Uuid, partition: i32, ticket: Option<Ticket> },
+    /// A log was found to be the longest, on the record of that epoch (rules 4, 17).
+    ElectByLog {
+        topic_id: Uuid,
+        partition: i32,
+        partition_epoch: i32,
+        winner: Member,
+        ticket: Option<Ticket>,
+    },
+}
+
+impl PartitionIntent {
+    /// Whether it is a wish for a state, so that the same again adds nothing.
+    pub(crate) fn is_wish(&self) -> bool {
+        !matches!(self, Self::Propose { .. } | Self::Prefer { .. } | Self::ElectByLog { .. })
+    }
 }
 
 /// What it came to.
@@ -36,6 +61,87 @@ pub(crate) enum PartitionDecision {
     Fulfilled,
     /// A part of a request is through.
     Through(Result<(), ApiError>),
+    /// A proposal was not taken.
+    Refused(IsrRefusal),
+}
+
+type Decided = Verdict<PartitionIntent, PartitionDecision>;
+
+/// What decisions on partitions rest on besides their records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outlook<'a> {
+    pub(crate) cluster: &'a ClusterState,
+    pub(crate) going: &'a BTreeSet<Member>,
+    pub(crate) health: &'a Health,
+}
+
+impl<'a> Outlook<'a> {
+    /// What a decision on one partition rests on.
+    pub(crate) fn on(&self, topic_id: Uuid, partition: i32) -> View<'a> {
+        let bad_logs = self.health.bad(topic_id, partition);
+        View { cluster: self.cluster, going: Some(self.going), bad_logs }
+    }
+}
+
+/// Decides on a proposal of `sender`'s.
+pub(crate) fn propose(
+    slice: &mut PartitionSlice,
+    session: SessionId,
+    sender: Member,
+    proposal: IsrProposal,
+    outlook: &Outlook<'_>,
+) -> Decided {
+    let (topic_id, partition) = (proposal.topic_id, proposal.partition);
+    let view = outlook.on(topic_id, partition);
+    let taken = match slice.partition_mut(topic_id, partition) {
+        None => Err(IsrRefusal::UnknownPartition),
+        Some(record) => isr::take(record, sender, &proposal, &view).map(|next| *record = next),
+    };
+    let intent = PartitionIntent::Propose { session, sender, proposal };
+    match taken {
+        Ok(()) => Verdict::Changed(intent, PartitionDecision::Fulfilled),
+        Err(refusal) => Verdict::Unchanged(intent, PartitionDecision::Refused(refusal)),
+    }
+}
+
+/// Decides on an election that somebody asked for.
+pub(crate) fn elect(slice: &mut PartitionSlice, intent: PartitionIntent, outlook: &Outlook<'_>) -> Decided {
+    let (PartitionIntent::Prefer { topic_id, partition, .. }
+    | PartitionIntent::ElectByLog { topic_id, partition, .. }) = intent
+    else {
+        return verdict(false, intent);
+    };
+    let view = outlook.on(topic_id, partition);
+    let elected = match (slice.partition_mut(topic_id, partition), &intent) {
+        (None, _) => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        (Some(record), PartitionIntent::ElectByLog { partition_epoch, winner, .. }) => {
+            let stands = record.partition_epoch == *partition_epoch
+                && view.in_session(winner.broker_id) == Some(*winner)
+                && election::electorate(record, &view, true).is_some();
+            let elected = stands.then(|| election::elect_by_log(record, *winner));
+            elected.ok_or(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE).map(|next| *record = next)
+        }
+        (Some(record), _) => election::prefer(record, &view).map(|next| *record = next),
+    };
+    match elected {
+        Ok(()) => Verdict::Changed(intent, PartitionDecision::Through(Ok(()))),
+        Err(code) => Verdict::Unchanged(intent, PartitionDecision::Through(Err(refusal_of(code)))),
+    }
+}
+
+/// Why an election was not held, as it is answered (KIP-460).
+pub(crate) fn refusal_of(code: ErrorCode) -> ApiError {
+    let message = match code {
+        ErrorCode::ELECTION_NOT_NEEDED => "the partition has the leader that was asked for",
+        ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE => {
+            "the preferred replica is not in sync or not in session; try again when it has caught up"
+        }
+        ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE => {
+            "no replica that is in session has a log to lead with; start the brokers of its replicas"
+        }
+        _ => "there is no such partition",
+    };
+    ApiError { code, message: message.to_owned() }
 }
 
 /// Makes the records of `entry`'s pieces in slice `number`; whether any was missing.
@@ -70,18 +176,22 @@ pub(crate) fn add(
 }
 
 /// Whether any record of `slice` is not as [`election::mend`] would have it.
-pub(crate) fn needs_mending(slice: &PartitionSlice, cluster: &ClusterState) -> bool {
-    let mut records = slice.topics.iter().flat_map(|topic| &topic.partitions);
-    records.any(|record| election::mend(record, cluster).is_some())
+pub(crate) fn needs_mending(slice: &PartitionSlice, outlook: &Outlook<'_>) -> bool {
+    slice.topics.iter().any(|topic| {
+        let mut records = topic.partitions.iter();
+        records.any(|record| election::mend(record, &outlook.on(topic.topic_id, record.partition)).is_some())
+    })
 }
 
 /// Mends each record; whether any had to be.
-pub(crate) fn mend(slice: &mut PartitionSlice, cluster: &ClusterState) -> bool {
+pub(crate) fn mend(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool {
     let mut changed = false;
-    for record in slice.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        if let Some(mended) = election::mend(record, cluster) {
-            *record = mended;
-            changed = true;
+    for topic in &mut slice.topics {
+        for record in &mut topic.partitions {
+            if let Some(next) = election::mend(record, &outlook.on(topic.topic_id, record.partition)) {
+                *record = next;
+                changed = true;
+            }
         }
     }
     changed
@@ -141,7 +251,7 @@ pub(crate) fn needs_min_isr(slice: &PartitionSlice, topic_id: Uuid, min_insync_r
 }
 
 /// Turns an intent's effect into a verdict.
-pub(crate) fn verdict(changed: bool, intent: PartitionIntent) -> Verdict<PartitionIntent, PartitionDecision> {
+pub(crate) fn verdict(changed: bool, intent: PartitionIntent) -> Decided {
     let decision = PartitionDecision::Fulfilled;
     if changed { Verdict::Changed(intent, decision) } else { Verdict::Unchanged(intent, decision) }
 }

@@ -29,6 +29,14 @@ pub struct Policy {
     pub session_timeout_ms: u64,
     /// A broker whose session broke and that is not back after so long is fenced (rule 6).
     pub session_grace_ms: u64,
+    /// How long replicas have to answer how far their logs reach, before an election that may lose records.
+    pub log_ends_timeout_ms: u64,
+    /// Kafka's `auto.leader.rebalance.enable`.
+    pub auto_leader_rebalance: bool,
+    /// Kafka's `leader.imbalance.check.interval.seconds`, in milliseconds.
+    pub leader_imbalance_check_ms: u64,
+    /// Kafka's `leader.imbalance.per.broker.percentage`.
+    pub leader_imbalance_percentage: usize,
     /// Checks the configuration that a topic shall have.
     pub check_config: CheckTopicConfig,
 }
@@ -46,6 +54,10 @@ impl Default for Policy {
             max_waiting_parts: 20_000,
             session_timeout_ms: 9_000,
             session_grace_ms: 500,
+            log_ends_timeout_ms: 2_000,
+            auto_leader_rebalance: true,
+            leader_imbalance_check_ms: 300_000,
+            leader_imbalance_percentage: 10,
             check_config: |_, config| Ok(config.clone()),
         }
     }

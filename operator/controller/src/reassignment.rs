@@ -301,7 +301,7 @@ pub(crate) fn unknown_partition(topic: &str, partition: i32) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::{first_record, mend};
+    use crate::election::{View, first_record, mend};
     use crate::test_support::cluster_of;
     use proptest::prelude::*;
 
@@ -431,7 +431,7 @@ mod tests {
         let moving = reassign(&record, &to(&[4, 5, 6]), 2, &cluster).unwrap().unwrap();
         let ready = with_isr(&moving, &[4, 1, 2, 3]);
         cluster.broker_mut(1).unwrap().fenced = true;
-        let led = mend(&ready, &cluster).unwrap();
+        let led = mend(&ready, &View::of(&cluster)).unwrap();
         assert_eq!(led.leader, Some(member(4)));
         let back = reassign(&led, &CANCEL, 2, &cluster).unwrap().unwrap();
         assert_eq!(shape(&back), (&[1, 2, 3][..], &[][..], &[][..]));
@@ -477,7 +477,7 @@ mod tests {
         let (mut cluster, record) = start();
         cluster.broker_mut(2).unwrap().fenced = true;
         cluster.broker_mut(3).unwrap().fenced = true;
-        let alone = mend(&record, &cluster).unwrap();
+        let alone = mend(&record, &View::of(&cluster)).unwrap();
         assert!(!alone.elr.is_empty());
         let lowered = with_min_isr(&alone, 1).unwrap();
         assert_eq!((lowered.min_isr, lowered.elr.len()), (1, 0));
@@ -522,14 +522,14 @@ mod tests {
                     }),
                 };
                 record = next.unwrap_or(record);
-                record = mend(&record, &cluster).unwrap_or(record);
+                record = mend(&record, &View::of(&cluster)).unwrap_or(record);
                 if let Some(after) = ended(&record, 2, &cluster) {
                     prop_assert_eq!(&after.replicas, &record.targets());
                     prop_assert!(!after.is_moving());
                     prop_assert!(after.isr.len() >= after.min_isr as usize);
                     record = after;
                 }
-                prop_assert_eq!(mend(&record, &cluster), None);
+                prop_assert_eq!(mend(&record, &View::of(&cluster)), None);
             }
         }
     }

@@ -212,9 +212,8 @@ impl Controller {
                     });
                 }
             }
-            ControllerRequest::ElectLeaders { .. } => {
-                let message = "this controller does not know the request".to_owned();
-                self.fail_request(session, request_id, ErrorCode::UNSUPPORTED_VERSION, message);
+            ControllerRequest::ElectLeaders { kind, partitions } => {
+                self.elect_leaders(session, request_id, kind, partitions);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::cell::{Cell, CellObject, Commit, Turn, Verdict};
 use crate::controller::{Controller, Phase, Surroundings};
 use crate::message::Event;
 use crate::model::{ObjectKey, PartitionSlice, TOPIC_SLICES, TopicSlice};
-use crate::partitions::{self, PartitionDecision, PartitionIntent};
+use crate::partitions::{self, Outlook, PartitionDecision, PartitionIntent};
 use crate::registration;
 use crate::store::{ObjectKind, StoreAnswer, StoreOutcome, Stored, Version};
 use crate::topics::{self, Facts, TopicIntent};
@@ -87,10 +87,11 @@ impl Controller {
         intent: PartitionIntent,
     ) -> Verdict<PartitionIntent, PartitionDecision> {
         let cluster = self.cluster.committed();
+        let outlook = self.outlook();
         let changed = match intent {
             PartitionIntent::Add { topic_id } => self.add_records(slice, number, topic_id),
             PartitionIntent::Remove { topic_id } => slice.remove_topic(topic_id),
-            PartitionIntent::Mend => partitions::mend(slice, cluster),
+            PartitionIntent::Mend => partitions::mend(slice, &outlook),
             PartitionIntent::EndMoves => {
                 partitions::end_moves(slice, cluster, |topic_id| self.min_insync_replicas(topic_id))
             }
@@ -100,8 +101,19 @@ impl Controller {
             PartitionIntent::Reassign { ticket, topic_id, wish } => {
                 return self.reassign(slice, ticket, topic_id, wish);
             }
+            PartitionIntent::Propose { session, sender, proposal } => {
+                return partitions::propose(slice, session, sender, proposal, &outlook);
+            }
+            PartitionIntent::Prefer { .. } | PartitionIntent::ElectByLog { .. } => {
+                return partitions::elect(slice, intent, &outlook);
+            }
         };
         partitions::verdict(changed, intent)
+    }
+
+    /// What decisions on partitions rest on besides their records.
+    pub(crate) fn outlook(&self) -> Outlook<'_> {
+        Outlook { cluster: self.cluster.committed(), going: &self.going, health: &self.health }
     }
 
     /// Only for a topic that is there and stays.
@@ -270,6 +282,10 @@ impl Controller {
         for slice in slices {
             self.suspect_strangers(slice);
             self.enqueue_mend(slice);
+            let topics = self.partitions.get(&slice).into_iter().flat_map(|cell| &cell.committed().topics);
+            topics.for_each(|topic| {
+                topic.partitions.iter().for_each(|r| self.contests.note(topic.topic_id, r))
+            });
         }
         // Topic slices were read after partition slices: who is not known now is not known at all.
         (0..TOPIC_SLICES).for_each(|slice| self.judge_suspects(slice));

@@ -17,7 +17,7 @@ use taffrail_controller::model::{
 };
 use taffrail_controller::slicing::topic_slice;
 use taffrail_controller::store::{MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest};
-use taffrail_controller::{Controller, Policy, Surroundings, mend};
+use taffrail_controller::{Controller, Policy, Surroundings, View, mend};
 use taffrail_protocol::Uuid;
 
 /// Two pairs of these collide.
@@ -454,7 +454,7 @@ impl World {
             let Object::Partitions(object) = stored.object else { panic!("{key} holds another kind") };
             for topic in &object.topics {
                 found.extend(topic.partitions.iter().map(|record| (slice, topic.topic_id, record.partition)));
-                let sound = topic.partitions.iter().all(|record| mend(record, &cluster).is_none());
+                let sound = topic.partitions.iter().all(|record| mend(record, &View::of(&cluster)).is_none());
                 assert!(sound, "all records are mended");
             }
         }

@@ -1,0 +1,109 @@
+//! Elections that somebody asks for (KIP-460), and the balance of preferred leaders.
+
+use std::collections::BTreeMap;
+
+use taffrail_control::session::ElectionKind;
+use taffrail_protocol::Uuid;
+
+use crate::controller::Controller;
+use crate::message::SessionId;
+use crate::model::PartitionState;
+use crate::partitions::PartitionIntent;
+use crate::requests::Form;
+
+/// Leaders moved in one go for the sake of balance, as Kafka's `MAX_ELECTIONS_PER_IMBALANCE`.
+const MOVES_PER_CHECK: usize = 1_000;
+
+impl Controller {
+    pub(crate) fn elect_leaders(
+        &mut self,
+        session: SessionId,
+        request_id: u64,
+        kind: ElectionKind,
+        partitions: Option<Vec<(String, i32)>>,
+    ) {
+        let partitions = partitions.unwrap_or_else(|| self.concerned_by(kind));
+        let form = Form::Partitions(partitions.clone());
+        let Some(ticket) = self.open_request(session, request_id, form, partitions.len()) else { return };
+        for (slot, (topic, partition)) in partitions.into_iter().enumerate() {
+            let ticket = ticket(slot);
+            match (self.slice_of(&topic, partition), kind) {
+                (Err(error), _) => self.requests.settle(ticket, Err(error)),
+                (Ok((slice, topic_id)), ElectionKind::Preferred) => {
+                    let intent = PartitionIntent::Prefer { topic_id, partition, ticket: Some(ticket) };
+                    self.enqueue_partitions(slice, intent);
+                }
+                (Ok((_, topic_id)), ElectionKind::Unclean) => {
+                    self.order_contest(topic_id, partition, ticket);
+                }
+            }
+        }
+    }
+
+    /// The partitions that an election of all is about.
+    fn concerned_by(&self, kind: ElectionKind) -> Vec<(String, i32)> {
+        let concerns = |record: &PartitionState| match kind {
+            ElectionKind::Preferred => {
+                record.leader.map(|leader| leader.broker_id) != record.replicas.first().copied()
+            }
+            ElectionKind::Unclean => record.leader.is_none(),
+        };
+        let mut concerned = Vec::new();
+        self.each_record(|name, _, record| {
+            if concerns(record) {
+                concerned.push((name.to_owned(), record.partition));
+            }
+        });
+        concerned
+    }
+
+    /// Calls `with` for each committed record of a topic that is there to stay.
+    fn each_record(&self, mut with: impl FnMut(&str, Uuid, &PartitionState)) {
+        for (topic_id, name) in &self.names {
+            let Some((_, entry)) = self.entry(*topic_id) else { continue };
+            if entry.deleting_since_ms.is_some() {
+                continue;
+            }
+            for piece in &entry.pieces {
+                let topic = self.partitions.get(&piece.slice).and_then(|c| c.committed().topic(*topic_id));
+                let Some(topic) = topic else { continue };
+                let records = piece.partitions().filter_map(|partition| topic.partition(partition));
+                records.for_each(|record| with(name, *topic_id, record));
+            }
+        }
+    }
+
+    /// Gives leadership back to preferred replicas that are in sync, where a broker leads too few of the partitions that
+    /// prefer it (`auto.leader.rebalance.enable`).
+    pub(crate) fn balance_leaders(&mut self) {
+        let due_ms = self.policy.leader_imbalance_check_ms;
+        if !self.policy.auto_leader_rebalance || self.clock.now_ms() < self.balanced_ms + due_ms {
+            return;
+        }
+        self.balanced_ms = self.clock.now_ms();
+        // Per preferred broker: how many partitions prefer it, and those of them that others lead.
+        let mut preferring = BTreeMap::<i32, (usize, Vec<(Uuid, i32)>)>::new();
+        self.each_record(|_, topic_id, record| {
+            let Some(preferred) = record.replicas.first() else { return };
+            let (all, astray) = preferring.entry(*preferred).or_default();
+            *all += 1;
+            let led_by = record.leader.map(|leader| leader.broker_id);
+            let can = record.isr.iter().any(|member| {
+                member.broker_id == *preferred
+                    && self.outlook().on(topic_id, record.partition).is_fit(*member)
+            });
+            if led_by.is_some_and(|leader| leader != *preferred) && can {
+                astray.push((topic_id, record.partition));
+            }
+        });
+        let percentage = self.policy.leader_imbalance_percentage;
+        let uneven = |(all, astray): &(usize, Vec<_>)| astray.len() * 100 > *all * percentage;
+        let astray: Vec<(Uuid, i32)> =
+            preferring.into_values().filter(uneven).flat_map(|(_, astray)| astray).collect();
+        for (topic_id, partition) in astray.into_iter().take(MOVES_PER_CHECK) {
+            if let Some(slice) = self.home_of(topic_id, partition) {
+                self.enqueue_partitions(slice, PartitionIntent::Prefer { topic_id, partition, ticket: None });
+            }
+        }
+    }
+}
