@@ -1,136 +1,200 @@
-//! `taffrail dev`: a whole cluster in one process. The controller runs over a local file, the broker beside it.
+//! `taffrail dev`: a whole cluster in one process. The controller runs over a local file, the brokers beside it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use taffrail_control::session::Endpoint;
 use taffrail_controller_service::{ClusterDefaults, LocalController};
 use taffrail_log::{FileStorage, inspect};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
-use crate::admin::{AdminServer, AdminState, Readiness};
-use crate::config::cli::{DevOptions, HostPort};
-use crate::config::{BrokerConfig, ConfigError, DEV_SETTINGS};
-use crate::lifecycle::{BrokerSetup, LISTENER, RunningBroker};
-use crate::metrics::{Metrics, MetricsSource, StartingBroker};
+use crate::admin::{AdminServer, Readiness};
+use crate::config::cli::DevOptions;
+use crate::config::{BrokerConfig, ConfigError, dev_settings};
+use crate::controller_address::ControllerAddress;
+use crate::lifecycle::{BrokerListener, BrokerSetup, StartError};
+use crate::metrics::Metrics;
+use crate::node::{self, Node, StopSignals};
 
-/// The id of the only broker.
-const BROKER_ID: i32 = 0;
+/// The name of the only listener.
+const LISTENER: &str = "PLAINTEXT";
 /// Where in the data directory the controller's file is.
 const CONTROLLER_DIR: &str = "controller";
-/// Where in the data directory the broker's logs are.
-const BROKER_DIR: &str = "brokers/0";
+/// Where in the data directory each broker has a directory, named by its id, for its logs.
+const BROKERS_DIR: &str = "brokers";
 
-/// The configuration that the options make.
+/// The configuration that the options make, for each of the brokers.
 ///
 /// # Errors
 /// [`ConfigError`] for a setting that is not taken: a usage error.
 pub fn configure(options: &DevOptions) -> Result<BrokerConfig, ConfigError> {
-    let mut config = BrokerConfig::from_settings(DEV_SETTINGS.into_iter().chain(options.settings()))?;
-    for lowered in config.fit_into(options.memory_bytes()) {
-        tracing::info!(
-            "{} is lowered from {} to {} bytes to stay within the memory there is (--memory)",
-            lowered.key,
-            lowered.from,
-            lowered.to
-        );
-    }
+    let defaults = dev_settings(options.brokers);
+    let defaults = defaults.iter().map(|(key, value)| (*key, value.as_str()));
+    let mut config = BrokerConfig::from_settings(defaults.chain(options.settings()))?;
+    config.fit_into_and_tell(options.memory_bytes() / u64::from(options.brokers));
     Ok(config)
 }
 
 /// Serves until SIGTERM, SIGINT or Ctrl-C.
 ///
 /// # Errors
-/// A sentence about what kept it from starting.
+/// A sentence about what kept it from starting, or why it could not go on.
 pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()> {
-    // Caught from the first moment on: a signal while logs are recovered is a stop too.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut signals = StopSignals::catch()?;
     inspect(&FileStorage::default(), &options.data_dir)?;
     std::fs::create_dir_all(&options.data_dir)
         .with_context(|| format!("cannot make the data directory {}", options.data_dir.display()))?;
-    let listener = bind(&options.listen).await?;
-    let address = listener.local_addr().context("cannot tell the address of --listen")?;
-    let admin = AdminServer::bind(&options.admin).await?;
-    let admin_address = admin.local_address().context("cannot tell the address of --admin")?;
-    let defaults = ClusterDefaults {
+    let mut bound = Vec::new();
+    for id in 0..options.brokers {
+        bound.push(Bound::bind(&options, id).await?);
+    }
+    let controller = LocalController::open(&options.data_dir.join(CONTROLLER_DIR), defaults(&config))?;
+    let address = ControllerAddress::InProcess(controller.handle());
+    let addresses: Vec<_> = bound.iter().map(|bound| (bound.address, bound.admin_address)).collect();
+    let plans = bound.into_iter().map(|bound| bound.plan(&options, config.clone(), address.clone()));
+    let started = tokio::select! {
+        started = start_all(plans.collect()) => started,
+        () = signals.received() => return Ok(()),
+    };
+    let nodes = started?;
+    print_banner(&options.data_dir, &addresses);
+    let refused = tokio::select! {
+        () = signals.received() => None,
+        refused = first_refused(&nodes) => Some(refused),
+    };
+    let outcome = match refused {
+        None => {
+            stop_all(nodes).await;
+            Ok(())
+        }
+        Some(reason) => {
+            for node in nodes {
+                node.stop_at_once().await;
+            }
+            Err(reason)
+        }
+    };
+    controller.shutdown().await;
+    outcome
+}
+
+/// What the controller takes from the brokers' configuration.
+fn defaults(config: &BrokerConfig) -> ClusterDefaults {
+    ClusterDefaults {
         num_partitions: config.num_partitions,
         default_replication_factor: config.default_replication_factor,
-        min_insync_replicas: config.topic(&std::collections::BTreeMap::new()).min_insync_replicas,
-    };
-    let controller = LocalController::open(&options.data_dir.join(CONTROLLER_DIR), defaults)?;
-    let (readiness, metrics) = (Arc::new(Readiness::new()), Arc::new(Metrics::new()));
-    // Served from before recovery on: a broker that checks its logs for minutes is alive.
-    let source = Arc::new(StartingBroker::default());
-    let admin = tokio::spawn(admin.serve(AdminState {
-        readiness: Arc::clone(&readiness),
-        metrics: Arc::clone(&metrics),
-        source: Arc::clone(&source) as Arc<dyn MetricsSource>,
-    }));
-    let starting = RunningBroker::start(BrokerSetup {
-        id: BROKER_ID,
-        config,
-        log_dir: options.data_dir.join(BROKER_DIR),
-        listener,
-        advertised: advertised(&options, address),
-        session: controller.handle().connect(),
-        readiness: Arc::clone(&readiness),
-        metrics,
-    });
-    let running = tokio::select! {
-        started = starting => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-    };
-    source.started(&running.broker);
-    print_banner(&options.data_dir, address, admin_address);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        min_insync_replicas: config.topic(&BTreeMap::new()).min_insync_replicas,
+        session_timeout_ms: u64::try_from(config.broker_session_timeout_ms).unwrap_or(0),
     }
-    readiness.stopping();
-    running.stop().await;
-    controller.shutdown().await;
-    admin.abort();
-    Ok(())
 }
 
-async fn bind(address: &HostPort) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind((address.host.as_str(), address.port)).await;
-    bound.with_context(|| {
-        format!("cannot listen on {address} for clients; choose another address with --listen")
-    })
+/// The ports of one broker.
+struct Bound {
+    id: u16,
+    listener: BrokerListener,
+    address: SocketAddr,
+    admin: AdminServer,
+    admin_address: SocketAddr,
 }
 
-/// What clients are told to connect to.
-fn advertised(options: &DevOptions, bound: SocketAddr) -> Endpoint {
-    let (host, port) = match &options.advertise {
-        Some(address) => (address.host.clone(), address.port),
-        // Nobody can connect to "any address"; whoever listens on it on a laptop means this machine.
-        None if bound.ip().is_unspecified() => ("localhost".to_owned(), bound.port()),
-        None => (options.listen.host.clone(), bound.port()),
-    };
-    Endpoint { listener: LISTENER.to_owned(), host, port }
+impl Bound {
+    async fn bind(options: &DevOptions, id: u16) -> anyhow::Result<Self> {
+        let port_of = |option| format!("there is no port for {option} of broker {id}");
+        let listen = options.listen.nth(id).with_context(|| port_of("--listen"))?;
+        let advertise = options.advertise.as_ref().map(|address| address.nth(id)).transpose();
+        let advertise = advertise.with_context(|| port_of("--advertise"))?;
+        let admin = options.admin.nth(id).with_context(|| port_of("--admin"))?;
+        let listener = node::listen(LISTENER, &listen, advertise.as_ref()).await?;
+        let address = listener.socket.local_addr().context("cannot tell the address of --listen")?;
+        let admin = AdminServer::bind(&admin).await?;
+        let admin_address = admin.local_address().context("cannot tell the address of --admin")?;
+        Ok(Self { id, listener, address, admin, admin_address })
+    }
+
+    fn plan(
+        self,
+        options: &DevOptions,
+        config: BrokerConfig,
+        controller: ControllerAddress,
+    ) -> (BrokerSetup, AdminServer) {
+        let setup = BrokerSetup {
+            id: self.id.into(),
+            config,
+            log_dir: options.data_dir.join(BROKERS_DIR).join(self.id.to_string()),
+            listeners: vec![self.listener],
+            peer_address: node::peer_address(self.address, Ipv4Addr::LOCALHOST.into()),
+            controller,
+            readiness: Arc::new(Readiness::new()),
+            metrics: Arc::new(Metrics::new()),
+        };
+        (setup, self.admin)
+    }
+}
+
+/// Starts all brokers side by side; they come back in the order of their ids.
+async fn start_all(plans: Vec<(BrokerSetup, AdminServer)>) -> Result<Vec<Node>, StartError> {
+    // If one cannot start, or a signal comes first, the others are given up where they are.
+    let mut starting = JoinSet::new();
+    for (setup, admin) in plans {
+        starting.spawn(Node::start(setup, admin));
+    }
+    let mut nodes = Vec::new();
+    while let Some(started) = starting.join_next().await {
+        // A panic was told of where it happened; the process is of no use without that broker.
+        nodes.push(started.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?);
+    }
+    nodes.sort_unstable_by_key(|node| node.running.broker.id);
+    Ok(nodes)
+}
+
+/// Completes when the controller does not want one of the brokers any more, with the reason.
+async fn first_refused(nodes: &[Node]) -> anyhow::Error {
+    let mut refused = JoinSet::new();
+    for node in nodes {
+        let (id, reason) = (node.running.broker.id, node.running.refused());
+        refused.spawn(async move { anyhow::anyhow!("broker {id} has to stop: {}", reason.await) });
+    }
+    match refused.join_next().await {
+        Some(Ok(reason)) => reason,
+        _ => std::future::pending().await,
+    }
+}
+
+/// One broker after the other gives what it leads to those that are left, the last keeps it; then all stop.
+async fn stop_all(mut nodes: Vec<Node>) {
+    for node in nodes.iter_mut().rev() {
+        node.hand_over().await;
+    }
+    let mut stopping = JoinSet::new();
+    for node in nodes {
+        stopping.spawn(node.stop());
+    }
+    while stopping.join_next().await.is_some() {}
 }
 
 /// Says where everything is and what to type next. Standard output going away is no reason to stop.
-fn print_banner(data_dir: &Path, address: SocketAddr, admin: SocketAddr) {
+fn print_banner(data_dir: &Path, addresses: &[(SocketAddr, SocketAddr)]) {
     let version = env!("CARGO_PKG_VERSION");
+    let list = |of: &dyn Fn(&(SocketAddr, SocketAddr)) -> String, separator: &str| {
+        addresses.iter().map(of).collect::<Vec<_>>().join(separator)
+    };
+    let listening = list(&|(address, _)| address.to_string(), ", ");
+    let bootstrap = list(&|(address, _)| address.to_string(), ",");
+    let admin = list(&|(_, admin)| format!("http://{admin}/readyz  http://{admin}/metrics"), "\n          ");
     let data_dir = data_dir.display();
     let banner = format!(
         "\
-Taffrail {version} is listening on {address}
+Taffrail {version} is listening on {listening}
   data    {data_dir}
-  admin   http://{admin}/readyz  http://{admin}/metrics
+  admin   {admin}
 
 Try it from another terminal:
-  echo hello | kcat -b {address} -P -t greetings
-  kcat -b {address} -C -t greetings -e
-  kafka-console-consumer.sh --bootstrap-server {address} --topic greetings --from-beginning
+  echo hello | kcat -b {bootstrap} -P -t greetings
+  kcat -b {bootstrap} -C -t greetings -e
+  kafka-console-consumer.sh --bootstrap-server {bootstrap} --topic greetings --from-beginning
 
 Ctrl-C stops it; the data stays.
 "

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use taffrail_control::session::{
-    BrokerEnd, CONTRACT_VERSION, Endpoint, FromController, LogClaim, Member, Registration, ToController,
-};
+use taffrail_control::session::{CONTRACT_VERSION, Endpoint, LogClaim, Member, Registration, ToController};
 use taffrail_log::meta_properties::MetaProperties;
 use taffrail_log::{DirState, FileStorage, LogDir, LogDirError, inspect};
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Readiness, Step};
 use crate::boot::{self, BootError};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
+use crate::controller_address::ControllerAddress;
 use crate::controller_link::ControllerLink;
+use crate::controller_session::{self, RefusedError, SessionKeeper, SessionState};
 use crate::dispatch::Dispatcher;
 use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
@@ -35,17 +35,12 @@ use taffrail_replication::disk::logs::{LogsStartError, RecoveredLogs};
 use taffrail_replication::disk::note::DiskNote;
 use taffrail_replication::partition::Effects;
 
-/// How often the controller hears that the broker is alive (`broker.heartbeat.interval.ms`).
-const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long a stopping broker waits for its leadership to be taken over.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stopping broker waits for its connections to end.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 /// The most segments' files that stay open.
 const MAX_OPEN_SEGMENTS: usize = 1024;
-/// The only listener's name.
-pub const LISTENER: &str = "PLAINTEXT";
-
 /// What a broker needs to start.
 pub struct BrokerSetup {
     /// The broker's id.
@@ -54,16 +49,24 @@ pub struct BrokerSetup {
     pub config: BrokerConfig,
     /// Where the logs are.
     pub log_dir: PathBuf,
-    /// The port for clients, bound and not yet accepting.
-    pub listener: TcpListener,
-    /// What clients are told to connect to.
-    pub advertised: Endpoint,
-    /// The session with the controller, fresh.
-    pub session: BrokerEnd,
+    /// The ports for clients and other brokers.
+    pub listeners: Vec<BrokerListener>,
+    /// Where other brokers reach this one: the address of one of the listeners.
+    pub peer_address: SocketAddr,
+    /// Where the controller is.
+    pub controller: ControllerAddress,
     /// Told how far the broker has come.
     pub readiness: Arc<Readiness>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+}
+
+/// A port, bound and not yet accepting.
+pub struct BrokerListener {
+    /// The port.
+    pub socket: TcpListener,
+    /// The listener's name, and what those who connect through it are told to connect to.
+    pub advertised: Endpoint,
 }
 
 /// Why a broker did not start.
@@ -81,19 +84,13 @@ pub enum StartError {
     /// What else is noted beside the logs cannot be kept.
     #[error(transparent)]
     Notes(#[from] LogsStartError),
-    /// The controller refused the registration.
+    /// The controller does not want the broker.
     #[error("the controller refused broker {id}: {reason}")]
     Refused {
         /// The broker's id.
         id: i32,
         /// The controller's sentence.
-        reason: String,
-    },
-    /// The controller went away.
-    #[error("the session with the controller ended before broker {id} was registered")]
-    SessionEnded {
-        /// The broker's id.
-        id: i32,
+        reason: RefusedError,
     },
 }
 
@@ -106,47 +103,51 @@ pub struct RunningBroker {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     session: JoinHandle<()>,
-    granted: watch::Receiver<bool>,
+    state: watch::Receiver<SessionState>,
 }
 
 impl RunningBroker {
-    /// Starts a broker: when this returns, clients are served.
+    /// Starts a broker: when this returns, clients are served. A controller that cannot be reached is waited for.
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub async fn start(setup: BrokerSetup) -> Result<Self, StartError> {
-        let BrokerSetup { id, config, log_dir, listener, advertised, mut session, readiness, metrics } =
+        let BrokerSetup { id, config, log_dir, listeners, peer_address, controller, readiness, metrics } =
             setup;
         let storage = FileStorage::new(open_segments());
         let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
         let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-        let owned = match inspect(&storage, &log_dir)? {
-            DirState::Ours(properties) => {
-                let properties = MetaProperties { node_id: id, ..properties };
-                let dir = LogDir::open(storage.clone(), log_dir.clone(), properties)?;
-                Some(RecoveredDir::new(&storage, dir, &config, threads)?)
-            }
-            DirState::Fresh => None,
+        let look = {
+            let (storage, log_dir, config) = (storage.clone(), log_dir.clone(), config.clone());
+            move || look_at(&storage, log_dir, id, &config, threads)
+        };
+        let owned = match tokio::task::spawn_blocking(look).await {
+            Ok(owned) => owned?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
         let directory_id =
             owned.as_ref().map_or_else(random::uuid, |owned| owned.dir.properties().directory_id);
         let claim = owned.as_ref().map_or(LogClaim::Unclean, |owned| owned.claim.claim);
-        let registration = Registration {
+        let mut registration = Registration {
             contract_version: CONTRACT_VERSION,
             cluster_id: owned.as_ref().map(|owned| owned.dir.properties().cluster_id.clone()),
             broker_id: id,
             process_id: random::uuid(),
             claim,
             last_incarnation: owned.as_ref().and_then(|owned| owned.claim.last_incarnation),
-            endpoints: vec![advertised],
+            endpoints: listeners.iter().map(|listener| listener.advertised.clone()).collect(),
             rack: config.broker_rack.clone(),
             log_dirs: vec![directory_id],
             features: Vec::new(),
-            peer_address: None,
+            peer_address: Some(peer_address),
             peer_token: random::uuid(),
             resumes: None,
         };
-        let (cluster_id, incarnation) = register(&mut session, registration).await?;
+        let session = controller_session::open(&controller, &registration).await;
+        let session = session.map_err(|reason| StartError::Refused { id, reason })?;
+        let (cluster_id, incarnation) = (session.cluster_id.clone(), session.incarnation);
+        registration.cluster_id = Some(cluster_id.clone());
+        registration.resumes = Some(incarnation);
         let (dir, recovered) = match owned {
             Some(owned) => (owned.dir, owned.logs),
             None => {
@@ -159,37 +160,66 @@ impl RunningBroker {
         readiness.done(Step::Registered);
 
         let (queue, requests) = maintenance::sync_queue();
-        let link = ControllerLink::new(session.sender.clone());
-        let broker = Arc::new(Broker::new(id, config, &cluster_id, link, queue, metrics));
+        let link = ControllerLink::new(millis(config.request_timeout_ms));
+        let heartbeat_interval = millis(config.broker_heartbeat_interval_ms);
+        let broker = Arc::new(Broker::new(id, config, &cluster_id, link.clone(), queue, metrics));
         let me = Member { broker_id: id, incarnation };
         let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered)?);
-        broker.controller.tell(ToController::Held { incarnation, partitions: replicas.held() }).await;
         let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);
         let (stop, stopped) = watch::channel(false);
-        let (grant, granted) = watch::channel(false);
-        let (caught_up, recovered) = oneshot::channel();
-        let session = tokio::spawn(run_session(session, updates, incarnation, grant, caught_up));
-        recovered.await.map_err(|_ended| StartError::SessionEnded { id })?;
+        let (state_sender, mut state) = watch::channel(SessionState::default());
+        let keeper = SessionKeeper {
+            address: controller,
+            registration,
+            events: Arc::new(updates),
+            link,
+            heartbeat_interval,
+            state: state_sender,
+        };
+        let session = tokio::spawn(keeper.run(session));
+        // The keeper ends with a refusal only.
+        let reached = state.wait_for(|state| state.caught_up || state.refused.is_some()).await;
+        if let Some(reason) = reached.ok().and_then(|state| state.refused.clone()) {
+            return Err(StartError::Refused { id, reason });
+        }
         readiness.done(Step::LogsRecovered);
 
-        let tasks = vec![
-            tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone())),
-            tokio::spawn(Arc::clone(&broker.groups).run_clock(stopped.clone())),
-            tokio::spawn(maintenance::run(Arc::clone(&broker), Arc::clone(&replicas), requests, stopped)),
-        ];
+        let accepting = |listener| tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone()));
+        let mut tasks: Vec<_> = listeners.into_iter().map(accepting).collect();
+        tasks.push(tokio::spawn(Arc::clone(&broker.groups).run_clock(stopped.clone())));
+        let upkeep = maintenance::run(Arc::clone(&broker), Arc::clone(&replicas), requests, stopped);
+        tasks.push(tokio::spawn(upkeep));
         readiness.done(Step::ListenersOpen);
-        Ok(Self { broker, replicas, incarnation, stop, tasks, session, granted })
+        Ok(Self { broker, replicas, incarnation, stop, tasks, session, state })
     }
 
-    /// Stops in good order: leadership is handed over, connections end, logs are synced and closed, and the marker
-    /// says so.
-    pub async fn stop(mut self) {
+    /// Completes when the controller does not want this broker any more: another process has its id, say.
+    pub fn refused(&self) -> impl Future<Output = RefusedError> + Send + 'static {
+        let mut state = self.state.clone();
+        async move {
+            let refused = state.wait_for(|state| state.refused.is_some()).await;
+            match refused.ok().and_then(|state| state.refused.clone()) {
+                Some(refused) => refused,
+                // The keeper is gone without a word, as when the runtime ends.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Asks the controller that others take over what this broker leads, and waits for it.
+    pub async fn hand_over(&mut self) {
         let incarnation = self.incarnation;
-        self.broker.controller.tell(ToController::ControlledShutdown { incarnation }).await;
-        let granted = tokio::time::timeout(HANDOVER_PATIENCE, self.granted.wait_for(|granted| *granted));
-        if granted.await.is_err() {
+        let granted = async {
+            let told = self.broker.controller.tell(ToController::ControlledShutdown { incarnation }).await;
+            told && self.state.wait_for(|state| state.shutdown_granted).await.is_ok()
+        };
+        if tokio::time::timeout(HANDOVER_PATIENCE, granted).await != Ok(true) {
             tracing::warn!("the controller did not take over leadership in time; stopping all the same");
         }
+    }
+
+    /// Stops in good order: connections end, logs are synced and closed, and the marker says so.
+    pub async fn stop(self) {
         self.session.abort();
         // Nobody listens any more if all tasks have ended, which is as well.
         let _ = self.stop.send(true);
@@ -199,18 +229,57 @@ impl RunningBroker {
         if tokio::time::timeout(FAREWELL_PATIENCE, self.broker.admission.closed()).await.is_err() {
             tracing::warn!("{} connections did not end in time", self.broker.admission.open());
         }
-        let (broker, replicas) = (self.broker, self.replicas);
+        let (broker, replicas, incarnation) = (self.broker, self.replicas, self.incarnation);
+        let id = broker.id;
         let closed = tokio::task::spawn_blocking(move || {
-            let all = broker.cluster.replicas();
-            let mut effects = Effects::new();
             // Whoever is late may not append to a log that is marked as closed in good order.
-            all.iter().for_each(|(_, replica)| replica.lock().resign(&mut effects));
-            carry_out(&mut effects);
-            replicas.close(&all, incarnation);
+            resign(&broker);
+            replicas.close(&broker.cluster.replicas(), incarnation);
         });
         if closed.await.is_ok() {
-            tracing::info!("stopped");
+            tracing::info!("broker {id} has stopped");
         }
+    }
+
+    /// Stops a broker that is not wanted any more: whatever it leads is led by others, or has to be, so it answers for
+    /// none of it from this moment on (rule 12).
+    pub async fn stop_at_once(self) {
+        let broker = Arc::clone(&self.broker);
+        // A panic in there was told of.
+        let _ = tokio::task::spawn_blocking(move || resign(&broker)).await;
+        self.stop().await;
+    }
+}
+
+/// Gives up leading whatever is led. Blocks on partitions that are being written.
+fn resign(broker: &Broker) {
+    let mut effects = Effects::new();
+    for (_, replica) in broker.cluster.replicas() {
+        replica.lock().resign(&mut effects);
+    }
+    carry_out(&mut effects);
+}
+
+fn millis(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+/// Locks a data directory that has been served before and finds out what became of it. Blocks on the disk.
+fn look_at(
+    storage: &FileStorage,
+    log_dir: PathBuf,
+    id: i32,
+    config: &BrokerConfig,
+    threads: NonZeroUsize,
+) -> Result<Option<RecoveredDir>, StartError> {
+    match inspect(storage, &log_dir)? {
+        DirState::Ours(properties) => {
+            // Another broker's directory is refused.
+            let properties = MetaProperties { node_id: id, ..properties };
+            let dir = LogDir::open(storage.clone(), log_dir, properties)?;
+            Ok(Some(RecoveredDir::new(storage, dir, config, threads)?))
+        }
+        DirState::Fresh => Ok(None),
     }
 }
 
@@ -220,78 +289,10 @@ fn open_segments() -> usize {
     limit.map_or(MAX_OPEN_SEGMENTS, |limit| (limit / 2).min(MAX_OPEN_SEGMENTS))
 }
 
-async fn register(session: &mut BrokerEnd, registration: Registration) -> Result<(String, u64), StartError> {
-    let id = registration.broker_id;
-    let sent = session.sender.send(ToController::Register(registration)).await;
-    sent.map_err(|_ended| StartError::SessionEnded { id })?;
-    match session.receiver.recv().await {
-        Some(FromController::Registered { cluster_id, incarnation, .. }) => Ok((cluster_id, incarnation)),
-        Some(FromController::Refused { reason }) => Err(StartError::Refused { id, reason }),
-        Some(_) | None => Err(StartError::SessionEnded { id }),
-    }
-}
-
-/// Carries messages between the controller and the broker until the session ends.
-async fn run_session(
-    mut session: BrokerEnd,
-    updates: Updates,
-    incarnation: u64,
-    grant: watch::Sender<bool>,
-    caught_up: oneshot::Sender<()>,
-) {
-    let updates = Arc::new(updates);
-    let link = updates.link();
-    let mut caught_up = Some(caught_up);
-    let mut applied_version = 0;
-    let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    loop {
-        let message = tokio::select! {
-            message = session.receiver.recv() => message,
-            _ = heartbeat.tick() => {
-                link.tell(ToController::Heartbeat { incarnation, applied_version }).await;
-                continue;
-            }
-        };
-        match message {
-            Some(FromController::Update(update)) => {
-                applied_version = update.version;
-                let updates = Arc::clone(&updates);
-                // Opening and making logs blocks.
-                let applied = tokio::task::spawn_blocking(move || {
-                    updates.apply(&update);
-                    updates.names_former_self()
-                });
-                // The first state may be from before the registration; its correction follows at once.
-                if let Ok(false) = applied.await
-                    && let Some(caught_up) = caught_up.take()
-                {
-                    let _ = caught_up.send(());
-                }
-            }
-            Some(FromController::Response { request_id, response }) => link.respond(request_id, response),
-            Some(FromController::ShutdownGranted) => drop(grant.send(true)),
-            Some(FromController::Refused { reason }) => {
-                tracing::error!("the controller ended the session: {reason}");
-                return;
-            }
-            Some(
-                FromController::Registered { .. }
-                | FromController::Redirect { .. }
-                | FromController::IsrRefused { .. }
-                | FromController::QueryLogEnds { .. },
-            ) => {}
-            None => {
-                tracing::warn!(
-                    "the session with the controller has ended; serving on with the last known state"
-                );
-                return;
-            }
-        }
-    }
-}
-
 /// Accepts clients until `stop` changes.
-async fn accept(listener: TcpListener, broker: Arc<Broker>, stop: watch::Receiver<bool>) {
+async fn accept(listener: BrokerListener, broker: Arc<Broker>, stop: watch::Receiver<bool>) {
+    let BrokerListener { socket, advertised } = listener;
+    let name: Arc<str> = advertised.listener.into();
     let stop_connections = stop.clone();
     let admission = Arc::clone(&broker.admission);
     let metrics = Arc::clone(&broker.metrics);
@@ -307,14 +308,14 @@ async fn accept(listener: TcpListener, broker: Arc<Broker>, stop: watch::Receive
             u64::try_from(broker.config.connections_max_idle_ms).unwrap_or(u64::MAX),
         ),
     };
-    accept_loop(listener, admission, stop, refused, move |stream, address, admitted| {
+    accept_loop(socket, admission, stop, refused, move |stream, address, admitted| {
         let broker = Arc::clone(&broker);
-        let stop = stop_connections.clone();
+        let (name, stop) = (Arc::clone(&name), stop_connections.clone());
         tokio::spawn(async move {
             let _admitted = admitted;
             let _open = broker.metrics.connection_opened();
             let budget = Arc::clone(&broker.request_memory);
-            let dispatcher = Dispatcher::new(Arc::clone(&broker), LISTENER.into(), address);
+            let dispatcher = Dispatcher::new(Arc::clone(&broker), name, address);
             if let Err(error) = connection::serve(stream, dispatcher, limits, budget, stop).await {
                 tell_end(&broker, address, &error);
             }

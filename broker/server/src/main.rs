@@ -33,7 +33,9 @@ fn serve(options: DevOptions) -> ExitCode {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::try_from(config.num_network_threads).unwrap_or(1).clamp(1, cores()))
-        .max_blocking_threads(usize::try_from(config.num_io_threads).unwrap_or(1).max(2))
+        .max_blocking_threads(
+            usize::from(options.brokers) * usize::try_from(config.num_io_threads).unwrap_or(1).max(2),
+        )
         .enable_all()
         .build();
     let result = match runtime {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use taffrail_control::session::{ClusterUpdate, Member, PartitionRecord, TopicRecord};
+use taffrail_control::session::{ClusterUpdate, HeldPartition, Member, PartitionRecord, TopicRecord};
 use taffrail_protocol::Uuid;
 
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::cluster::{Replica, Topic, TopicPartition};
-use crate::controller_link::ControllerLink;
 use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
@@ -44,11 +43,6 @@ impl Updates {
     /// For the broker `me`.
     pub fn new(broker: Arc<Broker>, replicas: Arc<Replicas>, me: Member, threads: NonZeroUsize) -> Self {
         Self { broker, replicas, me, threads }
-    }
-
-    /// The way to the controller.
-    pub fn link(&self) -> ControllerLink {
-        self.broker.controller.clone()
     }
 
     /// Applies one update. Blocks on the disk; has to be called within the runtime.
@@ -99,6 +93,11 @@ impl Updates {
         if let Err(error) = self.replicas.checkpoint(|| self.broker.cluster.replicas()) {
             tracing::error!("{error}; trying again in a while");
         }
+    }
+
+    /// The records that were acted on (rule 25).
+    pub fn held_records(&self) -> Vec<HeldPartition> {
+        self.replicas.held()
     }
 
     /// Whether any partition is still said to be led by this broker in an earlier life.

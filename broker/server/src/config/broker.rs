@@ -9,9 +9,20 @@ use taffrail_control::topic_config::{self, TopicConfig, TopicKey};
 
 use super::keys::{BrokerKey, Handling};
 
-/// What `taffrail dev` sets before the user's settings, where Kafka's own quickstart departs from Kafka's defaults: one
-/// broker cannot hold three replicas.
-pub const DEV_SETTINGS: [(&str, &str); 1] = [("offsets.topic.replication.factor", "1")];
+/// What `taffrail dev` with this many brokers sets before the user's settings, where one would be surprised by Kafka's
+/// defaults: one broker cannot hold three replicas of the offsets topic, and whoever asks for three brokers wants records
+/// to live on all of them.
+pub fn dev_settings(brokers: u16) -> Vec<(&'static str, String)> {
+    let replicas = brokers.min(3).to_string();
+    let mut settings = vec![
+        ("default.replication.factor", replicas.clone()),
+        ("offsets.topic.replication.factor", replicas),
+    ];
+    if brokers >= 3 {
+        settings.push(("min.insync.replicas", "2".to_owned()));
+    }
+    settings
+}
 
 /// Why a broker does not start with the settings it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,7 +107,9 @@ pub struct Lowered {
 #[allow(missing_docs, reason = "each field is documented where its key is, in the table")]
 pub struct BrokerConfig {
     pub auto_create_topics_enable: bool,
+    pub broker_heartbeat_interval_ms: i32,
     pub broker_rack: Option<String>,
+    pub broker_session_timeout_ms: i32,
     pub connections_max_idle_ms: i64,
     pub default_replication_factor: i16,
     pub delete_topic_enable: bool,
@@ -179,7 +192,9 @@ impl BrokerConfig {
         let values = Values(&settings);
         Self {
             auto_create_topics_enable: values.bool("auto.create.topics.enable"),
+            broker_heartbeat_interval_ms: values.int("broker.heartbeat.interval.ms"),
             broker_rack: settings.get("broker.rack").filter(|rack| !rack.is_empty()).cloned(),
+            broker_session_timeout_ms: values.int("broker.session.timeout.ms"),
             connections_max_idle_ms: values.long("connections.max.idle.ms"),
             default_replication_factor: values.short("default.replication.factor"),
             delete_topic_enable: values.bool("delete.topic.enable"),
@@ -308,6 +323,20 @@ impl BrokerConfig {
     }
 }
 
+impl BrokerConfig {
+    /// [`Self::fit_into`], with a log line for each limit that is lowered.
+    pub fn fit_into_and_tell(&mut self, memory_bytes: u64) {
+        for lowered in self.fit_into(memory_bytes) {
+            tracing::info!(
+                "{} is lowered from {} to {} bytes to stay within the memory there is (--memory)",
+                lowered.key,
+                lowered.from,
+                lowered.to
+            );
+        }
+    }
+}
+
 fn lower(key: &'static str, value: i64, limit: i64, lowered: &mut Vec<Lowered>) -> i64 {
     if value > limit {
         lowered.push(Lowered { key, from: value, to: limit });
@@ -426,10 +455,18 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_of_dev_are_taken_and_the_users_come_after_them() {
-        let both = DEV_SETTINGS.into_iter().chain([("offsets.topic.replication.factor", "2")]);
-        assert_eq!(BrokerConfig::from_settings(DEV_SETTINGS).unwrap().offsets_topic_replication_factor, 1);
-        assert_eq!(BrokerConfig::from_settings(both).unwrap().offsets_topic_replication_factor, 2);
+    fn the_settings_of_dev_fit_its_brokers_and_the_users_come_after_them() {
+        let dev = |brokers, key: Option<&'static str>| {
+            let users = key.map(|key| (key, "4".to_owned()));
+            let config = BrokerConfig::from_settings(dev_settings(brokers).into_iter().chain(users)).unwrap();
+            let min_isr = config.topic(&BTreeMap::new()).min_insync_replicas;
+            (config.default_replication_factor, config.offsets_topic_replication_factor, min_isr)
+        };
+        assert_eq!(dev(1, None), (1, 1, 1));
+        assert_eq!(dev(2, None), (2, 2, 1));
+        assert_eq!(dev(3, None), (3, 3, 2));
+        assert_eq!(dev(5, None), (3, 3, 2));
+        assert_eq!(dev(1, Some("offsets.topic.replication.factor")), (1, 4, 1));
     }
 
     #[test]

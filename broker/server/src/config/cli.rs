@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::memory;
 use super::size::ByteSize;
 
+/// More brokers are of no use in one process.
+const MOST_BROKERS: i64 = 99;
 /// The least that a broker can be made to live in.
 const SMALLEST_MEMORY: ByteSize = ByteSize(16 << 20);
 
@@ -38,15 +40,20 @@ pub enum Command {
     /// Serve a whole cluster from this one process
     #[command(
         long_about = "\
-Serve a whole cluster from this one process: a broker and its controller, over a directory.
+Serve a whole cluster from this one process: a controller and one broker or several, over a directory.
 
-Any Kafka client can connect to the address given by --listen. Everything is kept in the data directory and is there \
+Any Kafka client can connect to the address given by --listen. With --brokers 3 there are three brokers on ports that \
+follow one another, and every topic is kept on all three of them unless its maker says otherwise. Everything is kept in the data directory and is there \
 again after a restart, also of a process that was killed; delete the directory to begin anew. Ctrl-C or SIGTERM stops \
 cleanly.",
         after_long_help = "\
 Examples:
   A cluster on the usual port, kept in ./taffrail-data:
       taffrail dev
+
+  Three brokers, on ports 9092, 9093 and 9094. From three on, default.replication.factor and
+  offsets.topic.replication.factor are 3 and min.insync.replicas is 2, unless --set says otherwise:
+      taffrail dev --brokers 3
 
   Reachable from other machines, which have to be told a name that they can resolve:
       taffrail dev --listen 0.0.0.0:9092 --advertise kafka.example.org:9092
@@ -93,6 +100,17 @@ pub struct DevOptions {
     )]
     pub data_dir: PathBuf,
 
+    /// How many brokers there are; each further one has the ports after those of --listen, --admin and --advertise
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TAFFRAIL_BROKERS",
+        hide_env_values = true,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=MOST_BROKERS)
+    )]
+    pub brokers: u16,
+
     /// Where clients connect; port 0 takes a free one and prints it
     #[arg(
         long,
@@ -121,7 +139,7 @@ pub struct DevOptions {
     #[arg(long = "set", value_name = "KEY=VALUE", env = "TAFFRAIL_SET", hide_env_values = true)]
     set: Vec<Settings>,
 
-    /// Memory to stay within, such as 512MiB [default: half of the cgroup's limit, or of the machine's memory]
+    /// Memory for all brokers together to stay within, such as 512MiB [default: half of the cgroup's limit, or of the machine's memory]
     #[arg(long, value_name = "SIZE", env = "TAFFRAIL_MEMORY", hide_env_values = true, value_parser = parse_memory)]
     memory: Option<ByteSize>,
 
@@ -215,6 +233,21 @@ impl FromStr for HostPort {
         } else {
             Err(bad_host())
         }
+    }
+}
+
+impl HostPort {
+    /// The address for the broker of this number: its port is so many after the first. Port 0 is one for each anyway.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn nth(&self, number: u16) -> Result<Self, ParseHostPortError> {
+        let port = match self.port {
+            0 => Some(0),
+            port => port.checked_add(number),
+        };
+        let bad = || ParseHostPortError::BadPort((u32::from(self.port) + u32::from(number)).to_string());
+        Ok(Self { host: self.host.clone(), port: port.ok_or_else(bad)? })
     }
 }
 
@@ -427,7 +460,7 @@ mod tests {
         let error = Cli::try_parse_from(["taffrail", "dev", "--help"]).unwrap_err();
         assert_eq!((error.kind(), error.exit_code()), (ErrorKind::DisplayHelp, 0));
         let help = error.to_string();
-        let variables = ["DATA_DIR", "LISTEN", "ADMIN", "ADVERTISE", "SET", "MEMORY", "LOG"];
+        let variables = ["BROKERS", "DATA_DIR", "LISTEN", "ADMIN", "ADVERTISE", "SET", "MEMORY", "LOG"];
         for variable in variables {
             assert!(help.contains(&format!("TAFFRAIL_{variable}")), "{variable}: {help}");
         }

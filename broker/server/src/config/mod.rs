@@ -8,4 +8,4 @@ pub mod size;
 
 mod broker;
 
-pub use broker::{BrokerConfig, ConfigError, DEV_SETTINGS, Lowered};
+pub use broker::{BrokerConfig, ConfigError, Lowered, dev_settings};

@@ -41,6 +41,12 @@ impl Broker {
         Self::spawn(Arc::new(TempDir::new().unwrap()), format!("{}:0", own_host()), args)
     }
 
+    /// Several brokers in one process; [`Self::address`] is that of the first.
+    pub fn start_brokers(brokers: u32) -> Self {
+        let args = vec!["--brokers".to_owned(), brokers.to_string()];
+        Self::spawn(Arc::new(TempDir::new().unwrap()), format!("{}:0", own_host()), args)
+    }
+
     fn spawn(dir: Arc<TempDir>, listen: String, args: Vec<String>) -> Self {
         let mut child = taffrail()
             .args(["dev", "--admin", "127.0.0.1:0", "--listen", &listen, "--data-dir"])

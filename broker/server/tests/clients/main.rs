@@ -7,6 +7,7 @@ mod client;
 mod wire;
 
 mod admin;
+mod cluster;
 mod crash;
 mod groups;
 mod hostile;

@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a store that could not write is left alone.
 const STORE_REST: Duration = Duration::from_secs(1);
 
-/// Defaults for topics that do not say.
+/// What holds for the whole cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterDefaults {
     /// Kafka's `num.partitions`.
@@ -44,11 +44,18 @@ pub struct ClusterDefaults {
     pub default_replication_factor: i16,
     /// Kafka's `min.insync.replicas`.
     pub min_insync_replicas: i32,
+    /// Kafka's `broker.session.timeout.ms`.
+    pub session_timeout_ms: u64,
 }
 
 impl Default for ClusterDefaults {
     fn default() -> Self {
-        Self { num_partitions: 1, default_replication_factor: 1, min_insync_replicas: 1 }
+        Self {
+            num_partitions: 1,
+            default_replication_factor: 1,
+            min_insync_replicas: 1,
+            session_timeout_ms: 9_000,
+        }
     }
 }
 
@@ -123,6 +130,7 @@ impl LocalController {
             default_partitions: defaults.num_partitions,
             default_replication_factor: defaults.default_replication_factor,
             min_insync_replicas: defaults.min_insync_replicas,
+            session_timeout_ms: defaults.session_timeout_ms,
             check_config: |name, config| {
                 let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
                 topic_config::validate_topic(name, settings).map_err(|error| error.to_string())

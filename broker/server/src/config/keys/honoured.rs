@@ -22,11 +22,16 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 62] = [
+pub(super) static KEYS: [BrokerKey; 64] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
+    key("broker.heartbeat.interval.ms", Int, Some("2000"), AtLeast(1),
+        "How often a broker tells the controller that it is alive."),
     key("broker.rack", String, None, Any,
         "The failure domain of this broker; replicas of a partition are spread over failure domains."),
+    key("broker.session.timeout.ms", Int, Some("9000"), AtLeast(1),
+        "How long the controller waits to hear of a broker before it fences it. A broker whose connection breaks is fenced \
+         sooner."),
     key("connections.max.idle.ms", Long, Some("600000"), AtLeast(-1),
         "After how long without a request a connection is closed; -1 keeps idle connections."),
     key("default.replication.factor", Int, Some("1"), Between(1, 32767),

@@ -77,8 +77,8 @@ const RETENTION: Area = later(
 const SASL: Area =
     later("clients do not sign in yet", "Belongs to signing in (SASL), which is not there yet.");
 const SESSIONS: Area = later(
-    "the controller runs in the broker's own process",
-    "Belongs to a broker's session with a controller elsewhere, which is not there yet.",
+    "a broker tries to reach its controller for as long as it takes",
+    "Ends a broker's attempts to reach its controller in Apache Kafka; here it tries on and says so on /readyz.",
 );
 const TELEMETRY: Area = later(
     "clients do not push their metrics yet",
@@ -114,7 +114,7 @@ const fn key(
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 274] = [
+pub(super) static KEYS: [BrokerKey; 272] = [
     key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), AtLeast(0), TRANSACTIONS),
     key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), AtLeast(1), TRANSACTIONS),
     key("advertised.listeners", String, None, Any, ADVERTISE),
@@ -124,9 +124,7 @@ pub(super) static KEYS: [BrokerKey; 274] = [
     key("authorizer.class.name", String, Some(""), Any, PLUGINS),
     key("auto.leader.rebalance.enable", Boolean, Some("true"), Any, REPLICATION),
     key("background.threads", Int, Some("10"), AtLeast(1), INNER),
-    key("broker.heartbeat.interval.ms", Int, Some("2000"), Any, SESSIONS),
     key("broker.id", Int, Some("-1"), Any, BROKER_ID),
-    key("broker.session.timeout.ms", Int, Some("9000"), Any, SESSIONS),
     key("client.quota.callback.class", Class, None, Any, PLUGINS),
     key("compression.gzip.level", Int, Some("-1"), OrBetween(-1, 1, 9), RECOMPRESSION),
     key("compression.lz4.level", Int, Some("9"), Between(1, 17), RECOMPRESSION),

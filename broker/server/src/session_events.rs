@@ -1,0 +1,51 @@
+//! What happens in the broker's session with the controller, and who acts on it.
+
+use taffrail_control::session::{ClusterUpdate, HeldPartition, LogEnd, RefusedIsr};
+use taffrail_protocol::Uuid;
+
+use crate::updates::Updates;
+
+/// Acts on what the controller says. The methods run one after the other, in the order in which it was said, on a thread
+/// that may wait for the disk.
+pub trait SessionEvents: Send + Sync + 'static {
+    /// The records that the broker acted on before this session (rule 25): told to the controller as soon as the session
+    /// is open, and before anything of the session is applied.
+    fn held(&self) -> Vec<HeldPartition>;
+
+    /// A session was opened. Proposals that an earlier one left unanswered may have been taken or not (rule 10).
+    fn opened(&self);
+
+    /// The cluster's state or a change of it. A snapshot may come again in each session.
+    fn apply(&self, update: &ClusterUpdate);
+
+    /// Whether what was applied is of a time after this broker's registration.
+    fn is_caught_up(&self) -> bool;
+
+    /// Proposals that the controller did not take (rule 10).
+    fn isr_refused(&self, refused: &[RefusedIsr]);
+
+    /// How far these logs reach; those that are not here or not sound are left out (rules 4, 17).
+    fn log_ends(&self, partitions: &[(Uuid, i32)]) -> Vec<LogEnd>;
+}
+
+impl SessionEvents for Updates {
+    fn held(&self) -> Vec<HeldPartition> {
+        self.held_records()
+    }
+
+    fn opened(&self) {}
+
+    fn apply(&self, update: &ClusterUpdate) {
+        Self::apply(self, update);
+    }
+
+    fn is_caught_up(&self) -> bool {
+        !self.names_former_self()
+    }
+
+    fn isr_refused(&self, _refused: &[RefusedIsr]) {}
+
+    fn log_ends(&self, _partitions: &[(Uuid, i32)]) -> Vec<LogEnd> {
+        Vec::new()
+    }
+}
