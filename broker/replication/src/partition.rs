@@ -4,111 +4,109 @@
 //! and what *others* must be told is pushed to an [`Effects`] list that the caller carries out after it let go of the
 //! partition. `T` is how a waiting request is named; the partition only stores and returns it.
 //!
+//! ```text
+//!            record names another leader, and this broker a replica
+//!         ┌──────────────────────────────────────────────────────┐
+//!         │                                                      ▼
+//!      Leader ◀──── record names this broker, this incarnation ── Follower
+//!         │  ▲                                                 ▲ │
+//!         └──┼──────────────▶  Idle  ──────────────────────────┘ │
+//!            └──────────────────┘ ▲                              │
+//!                                 └──────────────────────────────┘
+//!            no leader, no replica here, deleted, stopping, or a log that cannot take the role
+//! ```
+//!
+//! A role is taken under one leader epoch; a record with another one ends it, whatever comes next, and everybody who waits
+//! is told to look again (rule 12). A record of the same leader epoch with another ISR disturbs nobody.
+//!
 //! Invariants, asserted where the values change:
 //! - log_start_offset ≤ last_stable_offset ≤ high_watermark ≤ log_end_offset;
-//! - the high watermark never falls while this broker leads;
+//! - the high watermark never falls, but where a follower truncates what an unclean election lost (rules 8, 13);
 //! - the leader epoch and the partition epoch of the record never fall (rule 2).
 
+mod assign;
+mod flush;
+mod follow;
+mod lead;
 mod parked;
+mod produce;
+mod read;
 
-use taffrail_control::session::PartitionRecord;
-use taffrail_log::{
-    AppendError, AppendInfo, AppendOrigin, FileRange, Log, Poisoned, ProducerError, ReadError, Storage,
-};
+use taffrail_control::session::{LogEnd, LogState, Member, PartitionRecord, ReplicaHealth};
+use taffrail_log::{Log, LogConfig, Storage};
 use taffrail_protocol::ErrorCode;
-use taffrail_protocol::record_batch::BatchHeader;
 
+use crate::follower::FollowerState;
+use crate::leader::LeaderState;
+use crate::positions::counted_end;
+
+pub use assign::AssignError;
 use parked::Purgatory;
 pub use parked::{Effect, Effects, ParkId};
+pub use produce::{ProduceError, Produced, RequiredAcks};
+pub use read::Isolation;
 
-/// How many replicas have to hold a batch before its producer is told (`acks`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequiredAcks {
-    /// 0 or 1: the leader's append is enough.
-    Leader,
-    /// -1: all in-sync replicas.
-    All,
-}
+/// `replica.lag.time.max.ms` where nothing else is set.
+pub const DEFAULT_LAG_TIME_MAX_MS: i64 = 30_000;
 
-/// Which records a reader may see (KIP-98).
+/// What this broker is to a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// Up to the high watermark.
-    ReadUncommitted,
-    /// Up to the last stable offset.
-    ReadCommitted,
-}
-
-/// What this broker is to the partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The controller's record names another leader or none.
+pub enum RoleKind {
+    /// Neither leads nor follows.
     Idle,
     /// The record names this broker in this incarnation (rule 7).
     Leader,
+    /// The record names this broker as a replica and another as leader.
+    Follower,
 }
 
-/// A batch that was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Produced {
-    /// Where the log put it.
-    pub info: AppendInfo,
-    /// Whether it counts as acknowledged already. If not, park the request with
-    /// [`Partition::await_commit`] under the same lock.
-    pub acknowledged: bool,
+/// The role with what belongs to it.
+enum Role {
+    Idle,
+    Leader(LeaderState),
+    Follower(FollowerState),
 }
 
 /// One replica of a partition.
 pub struct Partition<S: Storage, T> {
     log: Log<S>,
+    me: Member,
     record: PartitionRecord,
     role: Role,
     high_watermark: i64,
     purgatory: Purgatory<T>,
+    /// The token of effects that concern no request but the partition.
+    reporter: T,
+    lag_time_max_ms: i64,
+    /// [`Effect::FlushWanted`] was told and no flush has begun since.
+    flush_asked: bool,
+    /// [`Effect::Failed`] was told.
+    failure_told: bool,
 }
 
 impl<S: Storage, T: Clone> Partition<S, T> {
-    /// A replica around an open log. `high_watermark` is the checkpointed one; what it claims beyond the log's end or
-    /// before its start is cut. It serves nothing before [`Partition::assign`].
-    pub fn new(log: Log<S>, record: PartitionRecord, high_watermark: i64) -> Self {
+    /// A replica around an open log, on the broker `me`. `high_watermark` is the checkpointed one; what it claims beyond the
+    /// log's end or before its start is cut. `reporter` is the token of effects that concern the partition itself. It serves
+    /// nothing before [`Partition::assign`].
+    pub fn new(log: Log<S>, record: PartitionRecord, high_watermark: i64, me: Member, reporter: T) -> Self {
         let high_watermark = high_watermark.clamp(log.log_start_offset(), log.log_end_offset());
-        Self { log, record, role: Role::Idle, high_watermark, purgatory: Purgatory::default() }
+        Self {
+            log,
+            me,
+            record,
+            role: Role::Idle,
+            high_watermark,
+            purgatory: Purgatory::default(),
+            reporter,
+            lag_time_max_ms: DEFAULT_LAG_TIME_MAX_MS,
+            flush_asked: false,
+            failure_told: false,
+        }
     }
 
-    /// Takes the controller's record and the role that follows from it. `leads` says whether the record names this
-    /// broker in its registered incarnation. A record older than the one held is ignored (rule 2).
-    ///
-    /// # Errors
-    /// [`Poisoned`] when the new epoch's start cannot be noted; the partition then stays idle.
-    pub fn assign(
-        &mut self,
-        record: PartitionRecord,
-        leads: bool,
-        effects: &mut Effects<T>,
-    ) -> Result<(), Poisoned> {
-        let held = (self.record.creation, self.record.partition_epoch);
-        if (record.creation, record.partition_epoch) < held {
-            return Ok(());
-        }
-        assert!(record.leader_epoch >= self.record.leader_epoch, "a leader epoch fell");
-        let epoch_changed = record.leader_epoch > self.record.leader_epoch;
-        self.record = record;
-        if epoch_changed || !leads {
-            self.resign(effects);
-        }
-        if leads && self.role == Role::Idle {
-            // Noted before anything is appended under the epoch (rule 7).
-            self.log.assign_leader_epoch(self.record.leader_epoch)?;
-            self.role = Role::Leader;
-        }
-        self.advance_high_watermark(effects);
-        Ok(())
-    }
-
-    /// Stops acting as leader: whoever waits is told to look for another one (rule 12).
-    pub fn resign(&mut self, effects: &mut Effects<T>) {
-        self.role = Role::Idle;
-        self.purgatory.fail_all(ErrorCode::NOT_LEADER_OR_FOLLOWER, effects);
+    /// Takes another `replica.lag.time.max.ms`; it holds from the next decision on.
+    pub fn set_lag_time_max_ms(&mut self, lag_time_max_ms: i64) {
+        self.lag_time_max_ms = lag_time_max_ms;
     }
 
     /// The controller's record.
@@ -121,9 +119,33 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         &self.log
     }
 
-    /// The log, for maintenance that moves no offset: flushing, configuration, deletion.
+    /// The log, for maintenance that moves no offset: closing, deletion. Settings go through [`Partition::update_config`]
+    /// and flushing through [`Partition::begin_flush`], as records may wait for it.
     pub fn log_mut(&mut self) -> &mut Log<S> {
         &mut self.log
+    }
+
+    /// Takes new settings of the log. Records may begin or cease to wait for a flush.
+    pub fn update_config(&mut self, now_ms: i64, config: LogConfig, effects: &mut Effects<T>) {
+        self.log.update_config(config);
+        self.ask_for_flush(effects);
+        self.advance(effects);
+        self.propose(now_ms, effects);
+        self.tell_if_fetchable(effects);
+    }
+
+    /// What this broker is to the partition.
+    pub fn role(&self) -> RoleKind {
+        match self.role {
+            Role::Idle => RoleKind::Idle,
+            Role::Leader(_) => RoleKind::Leader,
+            Role::Follower(_) => RoleKind::Follower,
+        }
+    }
+
+    /// The epoch that this broker leads in, if it leads.
+    pub fn led_epoch(&self) -> Option<i32> {
+        matches!(self.role, Role::Leader(_)).then_some(self.record.leader_epoch)
     }
 
     /// Records below it are committed.
@@ -131,19 +153,14 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.high_watermark
     }
 
-    /// The first offset a reader with `isolation` may not see.
-    pub fn readable_end(&self, isolation: Isolation) -> i64 {
-        match isolation {
-            Isolation::ReadUncommitted => self.high_watermark,
-            Isolation::ReadCommitted => self.log.last_stable_offset(self.high_watermark),
-        }
+    /// Up to where the log counts towards the high watermark (rule 26).
+    pub fn counted_end(&self) -> i64 {
+        let log = &self.log;
+        counted_end(log.log_end_offset(), log.recovery_point(), log.config().flush_messages)
     }
 
-    /// Whether this broker leads, and under the epoch that the client knows; -1 skips the epoch check (KIP-320, rule 20).
-    ///
-    /// # Errors
-    /// `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
-    pub fn check_leader(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
+    /// Whether the epoch that a request carries is the one held; -1 skips the check (KIP-320, rule 20).
+    fn check_epoch(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
         if current_leader_epoch >= 0 {
             match current_leader_epoch.cmp(&self.record.leader_epoch) {
                 std::cmp::Ordering::Less => return Err(ErrorCode::FENCED_LEADER_EPOCH),
@@ -151,63 +168,54 @@ impl<S: Storage, T: Clone> Partition<S, T> {
                 std::cmp::Ordering::Equal => {}
             }
         }
+        Ok(())
+    }
+
+    /// Whether this broker leads, and under the epoch that the client knows; -1 skips the epoch check (KIP-320, rule 20).
+    ///
+    /// # Errors
+    /// `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
+    pub fn check_leader(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
+        self.check_epoch(current_leader_epoch)?;
         match self.role {
-            Role::Leader => Ok(()),
+            Role::Leader(_) => Ok(()),
+            Role::Idle | Role::Follower(_) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        }
+    }
+
+    /// As [`Partition::check_leader`], but a follower will do: for consumers that may read from one (KIP-392).
+    ///
+    /// # Errors
+    /// As [`Partition::check_leader`].
+    pub fn check_reader(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
+        self.check_epoch(current_leader_epoch)?;
+        match self.role {
+            Role::Leader(_) | Role::Follower(_) => Ok(()),
             Role::Idle => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         }
     }
 
-    /// The epoch that this broker leads in, if it leads.
-    pub fn led_epoch(&self) -> Option<i32> {
-        (self.role == Role::Leader).then_some(self.record.leader_epoch)
-    }
-
-    /// Appends one batch of a client, checked by `validate_produced`, and gives it its offset and epoch in place.
-    ///
-    /// # Errors
-    /// The code for the producer's answer: not the leader, too few in-sync replicas (rule 9), a broken sequence of an
-    /// idempotent producer, or a log that takes no writes.
-    pub fn produce(
-        &mut self,
-        now_ms: i64,
-        batch: &mut [u8],
-        header: &BatchHeader,
-        acks: RequiredAcks,
-        effects: &mut Effects<T>,
-    ) -> Result<Produced, ProduceError> {
-        self.check_leader(-1)?;
-        let min_isr = usize::try_from(self.record.min_isr).unwrap_or(0);
-        if acks == RequiredAcks::All && self.record.isr.len() < min_isr {
-            return Err(ProduceError::Refused(ErrorCode::NOT_ENOUGH_REPLICAS));
-        }
-        let info = self.log.append_as_leader(
-            batch,
-            header,
-            self.record.leader_epoch,
-            AppendOrigin::Client,
-            now_ms,
-        )?;
-        if !info.duplicate {
-            self.purgatory.note_bytes(batch.len() as u64);
-        }
-        if self.log.flush_due(now_ms) {
-            // Where the topic asks for it, a batch is on the disk before anybody hears of it.
-            self.log.flush(now_ms)?;
-        }
-        self.advance_high_watermark(effects);
-        // A duplicate is acknowledged once the original is committed, not before (rule 27).
-        let acknowledged = acks == RequiredAcks::Leader || info.last_offset < self.high_watermark;
-        Ok(Produced { info, acknowledged })
-    }
-
-    /// Parks a produce request until records up to and including `last_offset` are committed.
+    /// Parks a request until records up to and including `last_offset` are committed, however long that takes: for
+    /// coordinators, whose records stay in the log whatever becomes of the ISR. It fails when leadership is lost.
     pub fn await_commit(&mut self, last_offset: i64, token: T) {
-        self.purgatory.park_produce(last_offset, token);
+        self.purgatory.park_commit(last_offset, token);
     }
 
-    /// Parks a fetch: `token` is told whenever more becomes readable, until [`Partition::leave`].
+    /// Parks a produce request whose batch is not [acknowledged](Produced::acknowledged) yet until it is, or cannot be
+    /// (rule 9).
+    pub fn await_acks(&mut self, last_offset: i64, acks: RequiredAcks, token: T) {
+        self.purgatory.park_produce(last_offset, acks, token);
+    }
+
+    /// Parks a consumer's fetch: `token` is told whenever more becomes readable, until [`Partition::leave`].
     pub fn await_data(&mut self, token: T) -> ParkId {
         self.purgatory.park_fetch(token)
+    }
+
+    /// Parks a follower's fetch: `token` is told whenever records are appended or the high watermark moves, until
+    /// [`Partition::leave`].
+    pub fn await_append(&mut self, token: T) -> ParkId {
+        self.purgatory.park_replica_fetch(token)
     }
 
     /// Takes a parked fetch back. Unknown ids are ignored: the partition may have let it go itself.
@@ -215,108 +223,89 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.purgatory.leave(id);
     }
 
-    /// Names the bytes from the batch that holds `offset` on, up to what `isolation` allows; `None` when there are none
-    /// yet, or not one whole batch within `max_bytes`: a consumer gives up on an answer that holds but a part of one.
-    ///
-    /// # Errors
-    /// [`ReadError`] outside of log start and log end, or when the log cannot be read.
-    pub fn read(
-        &mut self,
-        offset: i64,
-        max_bytes: u32,
-        at_least_one_batch: bool,
-        isolation: Isolation,
-    ) -> Result<Option<FileRange<S::File>>, ReadError> {
-        let end = self.readable_end(isolation);
-        let records = self.log.read(offset, max_bytes, at_least_one_batch, end)?.records;
-        Ok(records.filter(|range| range.len >= range.first_batch_len))
+    /// How far the log reaches, for an election that may lose records (rules 4, 17).
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd {
+            topic_id: self.record.topic_id,
+            partition: self.record.partition,
+            last_epoch: self.last_record_epoch(),
+            end_offset: self.log.log_end_offset(),
+        }
     }
 
-    /// As [`Partition::read`], but up to the log's end: for a coordinator, which loads what it may not speak of yet
-    /// (rule 33).
-    ///
-    /// # Errors
-    /// As [`Partition::read`].
-    pub fn read_to_end(
-        &mut self,
-        offset: i64,
-        max_bytes: u32,
-    ) -> Result<Option<FileRange<S::File>>, ReadError> {
+    /// How the replica is.
+    pub fn health(&self, now_ms: i64) -> ReplicaHealth {
+        let log_end_offset = self.log.log_end_offset();
+        let failure = match (self.log.poisoned(), &self.role) {
+            (Some(poisoned), _) => Some(poisoned.to_string()),
+            (None, Role::Follower(follower)) => follower.stopped().map(str::to_owned),
+            (None, _) => None,
+        };
+        let followers = match &self.role {
+            Role::Leader(leader) => leader.lags(now_ms, log_end_offset),
+            Role::Idle | Role::Follower(_) => Vec::new(),
+        };
+        ReplicaHealth {
+            topic_id: self.record.topic_id,
+            partition: self.record.partition,
+            leader_epoch: self.record.leader_epoch,
+            log: failure.map_or(LogState::Online, |reason| LogState::Failed { reason }),
+            log_end_offset,
+            followers,
+        }
+    }
+
+    /// Whether this broker leads and not all replicas are in sync; those that a reassignment adds may still be on their way.
+    pub fn is_under_replicated(&self) -> bool {
+        let wanted = self.record.replicas.len().saturating_sub(self.record.adding.len());
+        self.led_epoch().is_some() && self.record.isr.len() < wanted
+    }
+
+    /// Whether this broker leads and nothing can be committed for want of in-sync replicas (rule 8).
+    pub fn is_under_min_isr(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if !leader.committed_isr().has_min())
+    }
+
+    /// Whether this broker leads and one in-sync replica less would stop commits.
+    pub fn is_at_min_isr(&self) -> bool {
+        let min_isr = usize::try_from(self.record.min_isr).unwrap_or(0);
+        self.led_epoch().is_some() && self.record.isr.len() == min_isr
+    }
+
+    /// The leader epoch of the last record; -1 if there is none. An epoch that began at the log's end has no record yet.
+    fn last_record_epoch(&self) -> i32 {
         let end = self.log.log_end_offset();
-        Ok(self.log.read(offset, max_bytes, true, end)?.records)
+        let epochs = self.log.leader_epochs().iter().rev();
+        epochs
+            .map(|entry| (entry.epoch, entry.start_offset))
+            .find(|(_, start)| *start < end)
+            .map_or(-1, |e| e.0)
     }
 
-    /// Moves the high watermark to what the in-sync replicas hold, and tells those who wait for it. The only in-sync
-    /// replica is this one, so that is the log's end.
-    fn advance_high_watermark(&mut self, effects: &mut Effects<T>) {
-        if self.role != Role::Leader {
-            return;
-        }
-        let end = self.log.log_end_offset();
-        assert!(end >= self.high_watermark, "the log ended below the high watermark of its leader");
-        if end > self.high_watermark {
-            self.high_watermark = end;
-            self.purgatory.committed(end, effects);
-        }
+    /// Raises the high watermark and tells those who wait for it.
+    fn raise_high_watermark(&mut self, to: i64, effects: &mut Effects<T>) {
+        assert!(
+            self.high_watermark < to && to <= self.log.log_end_offset(),
+            "the high watermark would go from {} to {to}, and the log ends at {}",
+            self.high_watermark,
+            self.log.log_end_offset()
+        );
+        self.high_watermark = to;
+        self.purgatory.committed(to, effects);
     }
-}
 
-/// Why a batch was not appended.
-#[derive(Debug, thiserror::Error)]
-pub enum ProduceError {
-    /// The partition refused before it touched the log.
-    #[error("the partition refused the batch: {0}")]
-    Refused(ErrorCode),
-    /// The log refused or failed.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-}
-
-impl From<ErrorCode> for ProduceError {
-    fn from(code: ErrorCode) -> Self {
-        Self::Refused(code)
-    }
-}
-
-impl From<Poisoned> for ProduceError {
-    fn from(poisoned: Poisoned) -> Self {
-        Self::Append(poisoned.into())
-    }
-}
-
-impl ProduceError {
-    /// The code that the producer is told.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Refused(code) => *code,
-            Self::Append(error) => append_error_code(error),
+    /// Tells that there is something to fetch.
+    fn tell_if_fetchable(&mut self, effects: &mut Effects<T>) {
+        if self.fetch_position().is_some() {
+            effects.push(Effect::Fetchable { token: self.reporter.clone() });
         }
     }
-}
 
-fn append_error_code(error: &AppendError) -> ErrorCode {
-    match error {
-        AppendError::Poisoned(_) => ErrorCode::KAFKA_STORAGE_ERROR,
-        AppendError::MessageTooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
-        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
-        AppendError::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
-        AppendError::UnexpectedOffset { .. } | AppendError::OffsetsExhausted { .. } => {
-            ErrorCode::UNKNOWN_SERVER_ERROR
+    /// Tells once that the log takes no writes any more.
+    fn tell_failure(&mut self, effects: &mut Effects<T>) {
+        if self.log.poisoned().is_some() && !self.failure_told {
+            self.failure_told = true;
+            effects.push(Effect::Failed { token: self.reporter.clone() });
         }
-        AppendError::Producer(error) => match error {
-            ProducerError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-            ProducerError::InvalidEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-            ProducerError::NotTransactional { .. } => ErrorCode::INVALID_TXN_STATE,
-            ProducerError::CoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
-        },
-    }
-}
-
-/// The code that a reader is told.
-pub fn read_error_code(error: &ReadError) -> ErrorCode {
-    match error {
-        ReadError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-        ReadError::Io { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
-        ReadError::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
     }
 }

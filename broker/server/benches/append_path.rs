@@ -51,8 +51,8 @@ fn partitions(dir: &Path, count: usize) -> Vec<Arc<Replica>> {
             removing: vec![],
             unclean_epoch: None,
         };
-        let mut partition = Partition::new(log.expect("a log can be made"), record.clone(), 0);
-        partition.assign(record, true, &mut Effects::new()).expect("the partition can be led");
+        let mut partition = Partition::new(log.expect("a log can be made"), record.clone(), 0, me, 0);
+        partition.assign(NOW_MS, record, &mut Effects::new()).expect("the partition can be led");
         Arc::new(Mutex::new(partition))
     };
     (0..count).map(make).collect()

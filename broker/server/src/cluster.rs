@@ -110,9 +110,11 @@ impl Cluster {
         all.collect()
     }
 
-    /// Whether any topic asks for syncs by time (`flush.ms`).
-    pub fn has_flush_interval(&self) -> bool {
-        self.state.read().by_name.values().any(|topic| topic.config.flush_ms < i64::MAX)
+    /// Whether any topic asks for syncs by time or by number of records (`flush.ms`, `flush.messages`).
+    pub fn has_flush_settings(&self) -> bool {
+        let asks =
+            |topic: &Arc<Topic>| topic.config.flush_ms < i64::MAX || topic.config.flush_messages < i64::MAX;
+        self.state.read().by_name.values().any(asks)
     }
 
     /// All registered brokers, fenced ones too, by id.

@@ -162,9 +162,10 @@ impl RunningBroker {
         let (queue, requests) = maintenance::sync_queue();
         let link = ControllerLink::new(millis(config.request_timeout_ms));
         let heartbeat_interval = millis(config.broker_heartbeat_interval_ms);
+        let sync_queue = queue.clone();
         let broker = Arc::new(Broker::new(id, config, &cluster_id, link.clone(), queue, metrics));
         let me = Member { broker_id: id, incarnation };
-        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered)?);
+        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, sync_queue)?);
         let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);
         let (stop, stopped) = watch::channel(false);
         let (state_sender, mut state) = watch::channel(SessionState::default());

@@ -11,10 +11,12 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::Replica;
 use crate::replicas::Replicas;
+use crate::waiter::carry_out;
+use taffrail_replication::partition::Effects;
 
 /// Replicas whose sealed segments wait to be synced. More than that are found by the next round.
 const QUEUE: usize = 1024;
-/// How often logs are looked at for `flush.ms`.
+/// How often logs are looked at for `flush.ms`, and for `flush.messages` where the queue was full.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// The way to ask for a replica to be synced soon.
@@ -31,8 +33,9 @@ pub fn sync_queue() -> (SyncQueue, SyncRequests) {
 }
 
 impl SyncQueue {
-    /// Has a replica synced soon: it began a new segment. When the queue is full the sync is left to the next roll or
-    /// the stop; until then recovery after a crash has more to check, and nothing else.
+    /// Has a replica synced soon: it began a new segment, or records wait for it. When the queue is full the former is left
+    /// to the next roll or the stop (until then recovery after a crash has more to check, and nothing else), the latter to
+    /// the next round.
     pub fn push(&self, replica: &Arc<Replica>) {
         if self.0.try_send(Arc::clone(replica)).is_err() {
             tracing::debug!("the queue of segments to sync is full");
@@ -65,7 +68,7 @@ pub async fn run(
                 in_background(move || sync(&replica)).await;
             }
             _ = round.tick() => {
-                if broker.cluster.has_flush_interval() {
+                if broker.cluster.has_flush_settings() {
                     let broker = Arc::clone(&broker);
                     in_background(move || sync_due(&broker)).await;
                 }
@@ -103,14 +106,18 @@ async fn in_background(work: impl FnOnce() + Send + 'static) {
 
 /// Syncs a log without holding its partition meanwhile.
 fn sync(replica: &Replica) {
-    let flush = replica.lock().log_mut().begin_flush();
+    let mut effects = Effects::new();
+    let flush = replica.lock().begin_flush(&mut effects);
+    carry_out(&mut effects);
     let flushed = match flush {
         Ok(Some(flush)) => flush.run(),
         Ok(None) => return,
         // Whoever poisoned it has told.
         Err(_poisoned) => return,
     };
-    if let Err(poisoned) = replica.lock().log_mut().finish_flush(flushed, clock::now_ms()) {
+    let finished = replica.lock().finish_flush(clock::now_ms(), flushed, &mut effects);
+    carry_out(&mut effects);
+    if let Err(poisoned) = finished {
         tracing::error!("{poisoned}; the partition serves reads only until the broker is started again");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,11 +25,15 @@ use crate::boot::{self, BootError};
 use crate::clock;
 use crate::cluster::Replica;
 use crate::config::BrokerConfig;
+use crate::maintenance::SyncQueue;
 use crate::random;
+use crate::waiter::{PartitionWaiter, Reporter};
 
 /// The directory of this broker's logs.
 pub struct Replicas {
     logs: ReplicaLogs<FileStorage>,
+    me: Member,
+    sync_queue: SyncQueue,
     /// One writer of the checkpoint files at a time.
     checkpointing: Mutex<()>,
 }
@@ -103,7 +107,7 @@ pub enum ReplicaError {
 
 impl Replicas {
     /// Takes over a data directory for the broker that was registered as `me` with `claim`, and removes what deleted
-    /// topics left in it.
+    /// topics left in it. Replicas that want to be synced go to `sync_queue`.
     ///
     /// # Errors
     /// When the notes in it cannot be read or written.
@@ -113,12 +117,22 @@ impl Replicas {
         me: Member,
         claim: LogClaim,
         recovered: RecoveredLogs<FileStorage>,
+        sync_queue: SyncQueue,
     ) -> Result<Self, LogsStartError> {
         for leftover in dir.leftovers() {
             remove(&storage, leftover);
         }
         let logs = ReplicaLogs::new(storage, dir, me, claim, recovered)?;
-        Ok(Self { logs, checkpointing: Mutex::new(()) })
+        Ok(Self { logs, me, sync_queue, checkpointing: Mutex::new(()) })
+    }
+
+    /// A replica around its log.
+    fn replica(&self, log: Log<FileStorage>, record: &PartitionRecord, high_watermark: i64) -> Arc<Replica> {
+        Arc::new_cyclic(|replica| {
+            let reporter = Reporter::new(Weak::clone(replica), self.sync_queue.clone());
+            let reporter = PartitionWaiter::Reporter(reporter);
+            Mutex::new(Partition::new(log, record.clone(), high_watermark, self.me, reporter))
+        })
     }
 
     /// Opens the replica's log, or makes an empty one where nobody counts on one. A log of another topic of the same
@@ -131,7 +145,7 @@ impl Replicas {
         name: &str,
         record: &PartitionRecord,
         config: LogConfig,
-    ) -> Result<Replica, ReplicaError> {
+    ) -> Result<Arc<Replica>, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
         let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms())?;
         if let Some(to) = &opened.set_aside {
@@ -152,7 +166,7 @@ impl Replicas {
         if matches!(opened.verdict, Opening::SetAside(Fresh::TakeBack) | Opening::Fresh(Fresh::TakeBack)) {
             tracing::info!("{partition} is assigned to this broker again; its old log is taken back");
         }
-        Ok(Mutex::new(Partition::new(log, record.clone(), high_watermark)))
+        Ok(self.replica(log, record, high_watermark))
     }
 
     /// Notes the epochs of records that are about to be acted on (rule 31).

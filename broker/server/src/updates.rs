@@ -11,6 +11,7 @@ use taffrail_protocol::Uuid;
 
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
+use crate::clock;
 use crate::cluster::{Replica, Topic, TopicPartition};
 use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::waiter::carry_out;
@@ -183,9 +184,12 @@ impl Updates {
         let config = self.broker.config.topic(&record.config);
         let mut partitions = known.map(|topic| topic.partitions.clone()).unwrap_or_default();
         if known.is_some_and(|topic| topic.record.config != record.config) {
+            let mut effects = Effects::new();
             for replica in partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
-                replica.lock().log_mut().update_config(log_config(&config, &self.broker.config));
+                let config = log_config(&config, &self.broker.config);
+                replica.lock().update_config(clock::now_ms(), config, &mut effects);
             }
+            carry_out(&mut effects);
         }
         let mut taken_over = Vec::new();
         let coordinates = *record.name == *OFFSETS_TOPIC;
@@ -223,14 +227,13 @@ impl Updates {
     /// Without its epoch `noted` the record may not be acted on, and the one before it no longer.
     fn take_role(&self, partition: &TopicPartition, noted: bool) -> (Option<i32>, Option<i32>) {
         let Some(replica) = &partition.replica else { return (None, None) };
-        let leads = partition.record.leader == Some(self.me);
         let mut effects = Effects::new();
         let mut replica = replica.lock();
         let before = replica.led_epoch();
         if !noted {
             replica.resign(&mut effects);
-        } else if let Err(poisoned) = replica.assign(partition.record.clone(), leads, &mut effects) {
-            tracing::error!("partition {} cannot be led: {poisoned}", partition.record.partition);
+        } else if let Err(error) = replica.assign(clock::now_ms(), partition.record.clone(), &mut effects) {
+            tracing::error!("partition {} cannot take its role: {error}", partition.record.partition);
         }
         let after = replica.led_epoch();
         drop(replica);
@@ -247,7 +250,7 @@ impl Updates {
             loop {
                 let Some((change, (name, config))) = queue.lock().next() else { return };
                 match self.replicas.open_or_create(name, &change.record, config) {
-                    Ok(replica) => change.replica = Some(Arc::new(replica)),
+                    Ok(replica) => change.replica = Some(replica),
                     Err(error @ (ReplicaError::Missing | ReplicaError::Outdated)) => tracing::warn!(
                         "{name}-{} is not served: {error}; waiting for the controller to decide",
                         change.record.partition

@@ -1,12 +1,14 @@
 //! Who waits on a partition, and how its effects reach them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use taffrail_protocol::ErrorCode;
 
+use crate::cluster::Replica;
 use crate::groups::GroupCell;
+use crate::maintenance::SyncQueue;
 use crate::net::parked::Waiter;
 use taffrail_replication::partition::{Effect, Effects};
 
@@ -24,6 +26,27 @@ pub enum PartitionWaiter {
     },
     /// A group coordinator that waits for its records to be committed.
     Group(Arc<GroupCell>),
+    /// The partition itself, for what concerns no request.
+    Reporter(Arc<Reporter>),
+}
+
+/// What a partition needs done for itself.
+pub struct Reporter {
+    replica: Weak<Replica>,
+    sync_queue: SyncQueue,
+}
+
+impl Reporter {
+    /// For the replica that is about to be made.
+    pub fn new(replica: Weak<Replica>, sync_queue: SyncQueue) -> Arc<Self> {
+        Arc::new(Self { replica, sync_queue })
+    }
+
+    fn flush(&self) {
+        if let Some(replica) = self.replica.upgrade() {
+            self.sync_queue.push(&replica);
+        }
+    }
 }
 
 /// A fetch that waits until enough bytes are readable in any of its partitions.
@@ -94,8 +117,14 @@ pub fn carry_out(effects: &mut Effects<PartitionWaiter>) {
                 wait.waiter.wake();
             }
             Effect::Committed { token: PartitionWaiter::Group(group), outcome } => group.committed(outcome),
+            Effect::FlushWanted { token: PartitionWaiter::Reporter(reporter) } => reporter.flush(),
+            // The only replica has nobody to propose and nobody to follow, and whoever saw its log fail has told.
+            Effect::Propose { .. } | Effect::Fetchable { .. } | Effect::Failed { .. } => {}
             // A fetch is never parked as a produce nor the other way round.
-            Effect::Readable { .. } | Effect::Moved { .. } | Effect::Committed { .. } => {
+            Effect::Readable { .. }
+            | Effect::Moved { .. }
+            | Effect::Committed { .. }
+            | Effect::FlushWanted { .. } => {
                 unreachable!("a waiter was parked as something that it is not")
             }
         }

@@ -17,7 +17,7 @@ use crate::net::outbox::{FileRange, Response};
 use crate::net::parked::{Answer, Parked};
 use crate::request::{Operation, Resource, authorize};
 use crate::waiter::{FetchWait, PartitionWaiter};
-use taffrail_replication::partition::{Isolation, ParkId, read_error_code};
+use taffrail_replication::partition::{Isolation, ParkId};
 
 /// Versions from this one on name topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -198,7 +198,7 @@ fn read_one(
         Ok(read) => read,
         Err(error) => {
             drop(partition);
-            return Found::failed(asked, Some(topic), read_error_code(&error));
+            return Found::failed(asked, Some(topic), error.code());
         }
     };
     Found {

@@ -211,8 +211,10 @@ fn append(
             return Outcome::failed(item, error.code(), Some(error.to_string()));
         }
     };
-    if !produced.acknowledged {
-        locked.await_commit(produced.info.last_offset, park());
+    // With acks=0 nobody waits for an answer.
+    let waiting = !produced.acknowledged && asked.acks != 0;
+    if waiting {
+        locked.await_acks(produced.info.last_offset, acks, park());
     }
     drop(locked);
     if produced.info.rolled {
@@ -226,7 +228,7 @@ fn append(
         base_offset: produced.info.base_offset,
         log_append_time_ms: produced.info.log_append_time_ms,
         log_start_offset: produced.info.log_start_offset,
-        waiting: !produced.acknowledged,
+        waiting,
     }
 }
 

@@ -1,0 +1,120 @@
+//! Appending what clients and coordinators produce (rules 7, 9, 26, 27).
+
+use taffrail_log::{AppendError, AppendInfo, AppendOrigin, Poisoned, ProducerError, Storage};
+use taffrail_protocol::ErrorCode;
+use taffrail_protocol::record_batch::BatchHeader;
+
+use super::{Effects, Partition, Role};
+
+/// How many replicas have to hold a batch before its producer is told (`acks`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequiredAcks {
+    /// 0 or 1: the leader's append is enough, or its flush where the topic asks for it (rule 26).
+    Leader,
+    /// -1: all in-sync replicas.
+    All,
+}
+
+/// A batch that was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Where the log put it.
+    pub info: AppendInfo,
+    /// Whether it counts as acknowledged already. If not, park the request with [`Partition::await_acks`] under the same
+    /// lock.
+    pub acknowledged: bool,
+}
+
+impl<S: Storage, T: Clone> Partition<S, T> {
+    /// Appends one batch of a client, checked by `validate_produced`, and gives it its offset and epoch in place.
+    ///
+    /// # Errors
+    /// The code for the producer's answer: not the leader, too few in-sync replicas (rule 9), a broken sequence of an
+    /// idempotent producer, or a log that takes no writes.
+    pub fn produce(
+        &mut self,
+        now_ms: i64,
+        batch: &mut [u8],
+        header: &BatchHeader,
+        acks: RequiredAcks,
+        effects: &mut Effects<T>,
+    ) -> Result<Produced, ProduceError> {
+        let Role::Leader(leader) = &self.role else {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER.into());
+        };
+        if acks == RequiredAcks::All && !leader.committed_isr().has_min() {
+            return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
+        }
+        let epoch = self.record.leader_epoch;
+        let appended = self.log.append_as_leader(batch, header, epoch, AppendOrigin::Client, now_ms);
+        let info = match appended {
+            Ok(info) => info,
+            Err(error) => {
+                self.tell_failure(effects);
+                return Err(error.into());
+            }
+        };
+        if !info.duplicate {
+            self.purgatory.appended(batch.len() as u64, effects);
+            self.ask_for_flush(effects);
+            self.advance(effects);
+        }
+        // A duplicate is acknowledged once the original is (rule 27).
+        let acknowledged_end = match acks {
+            RequiredAcks::All => self.high_watermark,
+            RequiredAcks::Leader => self.counted_end(),
+        };
+        Ok(Produced { info, acknowledged: info.last_offset < acknowledged_end })
+    }
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// The partition refused before it touched the log.
+    #[error("the partition refused the batch: {0}")]
+    Refused(ErrorCode),
+    /// The log refused or failed.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl From<ErrorCode> for ProduceError {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+impl From<Poisoned> for ProduceError {
+    fn from(poisoned: Poisoned) -> Self {
+        Self::Append(poisoned.into())
+    }
+}
+
+impl ProduceError {
+    /// The code that the producer is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(code) => *code,
+            Self::Append(error) => append_error_code(error),
+        }
+    }
+}
+
+fn append_error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Poisoned(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::MessageTooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
+        AppendError::UnexpectedOffset { .. } | AppendError::OffsetsExhausted { .. } => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
+        AppendError::Producer(error) => match error {
+            ProducerError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+            ProducerError::InvalidEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
+            ProducerError::NotTransactional { .. } => ErrorCode::INVALID_TXN_STATE,
+            ProducerError::CoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
+        },
+    }
+}
