@@ -27,6 +27,7 @@ use crate::cell::Cell;
 use crate::clock::Clock;
 use crate::contest::Contests;
 use crate::health::Health;
+use crate::liveness::Liveness;
 use crate::message::{Event, Input, Output, SessionId};
 use crate::model::{
     ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
@@ -76,8 +77,8 @@ pub(crate) enum Phase {
 pub(crate) struct Session {
     /// Set once it is registered.
     pub(crate) broker: Option<Member>,
-    /// It asked to stop.
-    pub(crate) stopping: bool,
+    /// When it asked to stop.
+    pub(crate) stopping_since_ms: Option<u64>,
     /// It was told that it may.
     pub(crate) granted: bool,
 }
@@ -96,11 +97,11 @@ pub struct Controller {
     /// Partitions that each slice holds or is promised; `None` when it has to be counted anew.
     pub(crate) load: Option<BTreeMap<u32, i32>>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
-    /// When each broker was last heard of, or its session ended.
-    pub(crate) heard_ms: BTreeMap<i32, u64>,
-    /// Brokers whose last session is known to have ended.
-    pub(crate) ended: BTreeSet<i32>,
-    pub(crate) distrust_told: bool,
+    pub(crate) liveness: Liveness,
+    /// Something has changed that a broker may wait for that wants to stop.
+    pub(crate) shutdowns_stirred: bool,
+    /// Random tokens that brokers open connections to one another with.
+    pub(crate) peer_tokens: BTreeMap<Member, Uuid>,
     /// Members whose fencing is on its way.
     pub(crate) going: BTreeSet<Member>,
     pub(crate) health: Health,
@@ -139,9 +140,9 @@ impl Controller {
             creations: Creations::default(),
             load: None,
             sessions: BTreeMap::new(),
-            heard_ms: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            distrust_told: false,
+            liveness: Liveness::default(),
+            shutdowns_stirred: false,
+            peer_tokens: BTreeMap::new(),
             going: BTreeSet::new(),
             health: Health::default(),
             contests: Contests::default(),
@@ -174,21 +175,31 @@ impl Controller {
                     self.list(ObjectKind::Partitions);
                 }
             }
-            Input::Store(answer) => self.on_store_answer(answer, surroundings),
-            Input::Said { session, message } => self.on_said(session, message, surroundings),
-            Input::SessionEnded { session } => self.on_session_ended(session, surroundings),
-            Input::Tick => self.on_tick(surroundings),
+            Input::Store(answer) => self.on_store_answer(answer),
+            Input::Said { session, message } => self.on_said(session, message),
+            Input::SessionEnded { session } => self.on_session_ended(session),
+            Input::Tick => self.on_tick(),
         }
         self.settle(surroundings);
         std::mem::take(&mut self.outputs)
     }
 
-    fn on_said(&mut self, session: SessionId, message: ToController, surroundings: &Surroundings<'_>) {
+    /// Time passed.
+    fn on_tick(&mut self) {
+        self.retry_reads();
+        if self.is_ready() {
+            self.liveness.stirred = true;
+            self.see_to_shutdowns();
+            self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
+            self.balance_leaders();
+        }
+    }
+
+    fn on_said(&mut self, session: SessionId, message: ToController) {
+        self.on_heard(session);
         match message {
             ToController::Register(registration) => self.on_register(session, registration),
-            ToController::Heartbeat { incarnation, .. } => {
-                self.on_heartbeat(session, incarnation, surroundings);
-            }
+            ToController::Heartbeat { incarnation, .. } => self.on_heartbeat(session, incarnation),
             ToController::ControlledShutdown { incarnation } => self.on_shutdown(session, incarnation),
             ToController::Request { request_id, request } => self.on_request(session, request_id, request),
             ToController::ProposeIsr { incarnation, proposals } => {
@@ -232,6 +243,7 @@ impl Controller {
         if !self.is_ready() {
             return;
         }
+        self.watch_brokers();
         loop {
             self.follow_up_topics();
             self.hold_contests();

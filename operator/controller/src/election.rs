@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use taffrail_protocol::ErrorCode;
 
 use crate::health::{BadLog, BadLogs};
-use crate::model::{ClusterState, Member, Other, PartitionState};
+use crate::model::{BrokerState, ClusterState, Member, Other, PartitionState};
 
 /// What a decision on a partition rests on besides its record.
 #[derive(Debug, Clone, Copy)]
@@ -98,15 +98,12 @@ pub fn first_record(
     partition: i32,
     replicas: Vec<i32>,
     min_insync_replicas: i32,
-    cluster: &ClusterState,
+    view: &View<'_>,
 ) -> PartitionState {
-    let members = |fenced: Option<bool>| -> Vec<Member> {
-        let brokers = replicas.iter().filter_map(|id| cluster.broker(*id));
-        brokers.filter(|b| fenced.is_none_or(|fenced| b.fenced == fenced)).map(|b| b.member()).collect()
-    };
-    let unfenced = members(Some(false));
-    let leader = unfenced.first().copied();
-    let isr = if unfenced.is_empty() { members(None) } else { unfenced };
+    let in_session: Vec<Member> = replicas.iter().filter_map(|id| view.in_session(*id)).collect();
+    let leader = in_session.first().copied();
+    let all = replicas.iter().filter_map(|id| view.cluster.broker(*id)).map(BrokerState::member);
+    let isr = if in_session.is_empty() { all.collect() } else { in_session };
     let min_isr = min_insync_replicas.clamp(1, replicas.len().max(1) as i32);
     let record = PartitionState {
         partition,
@@ -311,7 +308,7 @@ mod tests {
     /// Brokers 1..=n with incarnation = id, and a partition on all of them.
     fn start(n: i32, min_isr: i32) -> (ClusterState, PartitionState) {
         let cluster = cluster_of(n);
-        let record = first_record(0, (1..=n).collect(), min_isr, &cluster);
+        let record = first_record(0, (1..=n).collect(), min_isr, &View::of(&cluster));
         (cluster, record)
     }
 
@@ -411,7 +408,7 @@ mod tests {
         let mut cluster = cluster_of(2);
         fence(&mut cluster, 1);
         fence(&mut cluster, 2);
-        let record = first_record(0, vec![1, 2], 1, &cluster);
+        let record = first_record(0, vec![1, 2], 1, &View::of(&cluster));
         assert_eq!((record.leader, record.isr.len()), (None, 2));
         restart(&mut cluster, 2, 5, true);
         assert_eq!(mend(&record, &View::of(&cluster)).unwrap().leader, Some(member(2, 5)));

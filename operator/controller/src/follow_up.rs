@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::configs;
-use crate::controller::{Controller, Surroundings};
+use crate::controller::Controller;
 use crate::message::{Event, Output, SessionId};
 use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicEntry, TopicSlice};
 use crate::partitions::{self, PartitionDecision, PartitionIntent};
@@ -28,15 +28,19 @@ impl Controller {
         let gone: Vec<i32> = gone.filter(|id| cluster.broker(*id).is_none()).collect();
         for broker_id in gone {
             self.published.remove_broker(broker_id);
+            self.liveness.forget(broker_id);
+            self.peer_tokens.retain(|member, _| member.broker_id != broker_id);
             self.event(Event::BrokerForgotten { broker_id });
         }
         if changed.is_empty() {
             return;
         }
-        changed.iter().for_each(|broker| self.published.broker(broker));
-        let slices: Vec<u32> = self.partitions.keys().copied().collect();
-        slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
+        for broker in &changed {
+            self.published.broker(broker, self.peer_tokens.get(&broker.member()).copied());
+        }
+        self.mend_all();
         self.contests.stir_all();
+        (self.liveness.stirred, self.shutdowns_stirred) = (true, true);
         // What could not be placed before perhaps can be now.
         self.dirty.extend(self.names.keys().filter(|id| self.published.count(**id) == 0));
     }
@@ -66,19 +70,15 @@ impl Controller {
     }
 
     /// What was decided on the cluster state is there.
-    pub(crate) fn on_cluster_outcome(
-        &mut self,
-        intent: ClusterIntent,
-        outcome: ClusterOutcome,
-        surroundings: &Surroundings<'_>,
-    ) {
+    pub(crate) fn on_cluster_outcome(&mut self, intent: ClusterIntent, outcome: ClusterOutcome) {
         match (intent, outcome) {
             (
-                ClusterIntent::Register { session, .. },
+                ClusterIntent::Register { session, registration },
                 ClusterOutcome::Registered { member, kept_everything, again },
             ) => {
                 self.event(Event::BrokerRegistered { broker: member, kept_everything, again });
-                self.admit(session, member, again, surroundings);
+                self.learn_peer_token(member, registration.peer_token);
+                self.admit(session, member, again);
             }
             (ClusterIntent::Register { session, registration }, ClusterOutcome::Refused { reason }) => {
                 self.refuse_session(session, registration.broker_id, reason);
@@ -110,15 +110,30 @@ impl Controller {
             ) => {
                 self.requests.settle(ticket, result.map(|()| Success::Done));
             }
-            (ClusterIntent::Fence { broker, why }, ClusterOutcome::Fenced) => {
-                self.event(Event::BrokerFenced { broker, why });
+            (ClusterIntent::Fence { broker, why }, outcome) => {
+                self.going.remove(&broker);
+                if outcome == ClusterOutcome::Fenced {
+                    self.event(Event::BrokerFenced { broker, why });
+                }
             }
             _ => {}
         }
     }
 
+    /// Only what is new is told: the broker's record as such may not have changed.
+    fn learn_peer_token(&mut self, member: Member, token: Uuid) {
+        if self.peer_tokens.get(&member) == Some(&token) {
+            return;
+        }
+        self.peer_tokens.retain(|other, _| other.broker_id != member.broker_id);
+        self.peer_tokens.insert(member, token);
+        if let Some(broker) = self.cluster.committed().broker(member.broker_id) {
+            self.published.broker(broker, Some(token));
+        }
+    }
+
     /// A registration succeeded: the session is the broker's, and any other session of the broker is not.
-    fn admit(&mut self, session: SessionId, member: Member, again: bool, surroundings: &Surroundings<'_>) {
+    fn admit(&mut self, session: SessionId, member: Member, again: bool) {
         let others: Vec<SessionId> = self
             .sessions
             .iter()
@@ -143,8 +158,7 @@ impl Controller {
         // What is pending goes to the sessions that were there before; the snapshot holds it for this one.
         self.follow_up_topics();
         self.tell_brokers();
-        self.heard_ms.insert(member.broker_id, surroundings.now_ms);
-        self.ended.remove(&member.broker_id);
+        self.liveness.admitted(member.broker_id, self.clock.now_ms());
         if !again {
             self.forget_health(member.broker_id);
         }
@@ -155,7 +169,7 @@ impl Controller {
         let me = cluster.broker(member.broker_id);
         let rack = me.and_then(|broker| broker.rack.clone());
         let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
-        let snapshot = self.published.snapshot(cluster, |name, partition| {
+        let snapshot = self.published.snapshot(cluster, &self.peer_tokens, |name, partition| {
             let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
             self.record(entry, partition)
         });
@@ -198,6 +212,7 @@ impl Controller {
     /// Records came, changed or went.
     pub(crate) fn on_partitions_committed(&mut self, slice: u32, before: &PartitionSlice) {
         let Some(cell) = self.partitions.get(&slice) else { return };
+        self.shutdowns_stirred = true;
         let after = cell.committed();
         let (mut moved, mut without_leader, mut unclean) = (0, 0, Vec::new());
         let mut told = Vec::new();
@@ -261,6 +276,12 @@ impl Controller {
             }
             _ => {}
         }
+    }
+
+    /// Who is there has changed.
+    pub(crate) fn mend_all(&mut self) {
+        let slices: Vec<u32> = self.partitions.keys().copied().collect();
+        slices.into_iter().for_each(|slice| self.enqueue_mend(slice));
     }
 
     /// If the slice holds a record that is not as it should be.

@@ -28,6 +28,7 @@ mod publish;
 mod reassignment;
 mod registration;
 mod requests;
+mod shutdown;
 pub mod slicing;
 pub mod store;
 mod topics;

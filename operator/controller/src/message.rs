@@ -33,7 +33,7 @@ pub enum Input {
         /// The session.
         session: SessionId,
     },
-    /// Time passed. Expected a few times a second.
+    /// Time passed. Expected twice a second, and when [`Output::WakeIn`] asked for it.
     Tick,
 }
 
@@ -53,6 +53,11 @@ pub enum Output {
     Close {
         /// The session.
         session: SessionId,
+    },
+    /// Give an [`Input::Tick`] when so much time has passed, if none is due before: a broker may have to be fenced then.
+    WakeIn {
+        /// Milliseconds.
+        after_ms: u64,
     },
     /// Tell the people who run the cluster.
     Event(Event),

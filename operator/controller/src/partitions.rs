@@ -150,9 +150,10 @@ pub(crate) fn add(
     number: u32,
     name: &str,
     entry: &TopicEntry,
-    cluster: &ClusterState,
+    outlook: &Outlook<'_>,
     policy: &Policy,
 ) -> bool {
+    let cluster = outlook.cluster;
     let min_isr = configs::min_insync_replicas(entry, cluster, policy);
     let pieces: Vec<&Piece> = entry.pieces.iter().filter(|piece| piece.slice == number).collect();
     let mut added = false;
@@ -168,7 +169,8 @@ pub(crate) fn add(
             let registered = |replicas: &&Vec<i32>| replicas.iter().any(|id| cluster.broker(*id).is_some());
             let by_hand = piece.assignments.get(at).filter(registered);
             if let Some(replicas) = by_hand.or_else(|| placed.get(at)) {
-                added |= topic.insert(election::first_record(partition, replicas.clone(), min_isr, cluster));
+                let view = outlook.on(entry.topic_id, partition);
+                added |= topic.insert(election::first_record(partition, replicas.clone(), min_isr, &view));
             }
         }
     }

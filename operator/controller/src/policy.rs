@@ -25,10 +25,13 @@ pub struct Policy {
     /// Topics, partitions and configurations that may be waiting for what requests want of them; more are refused until
     /// these are through.
     pub max_waiting_parts: usize,
-    /// A broker not heard of for so long is fenced (rule 6).
+    /// Kafka's `broker.session.timeout.ms`: a broker not heard of for so long is fenced (rule 6).
     pub session_timeout_ms: u64,
-    /// A broker whose session broke and that is not back after so long is fenced (rule 6).
+    /// A broker whose session broke and that is not back after so long is fenced (rule 6). Long enough for a broker that
+    /// lives to open the next one; failover waits for it.
     pub session_grace_ms: u64,
+    /// How long a broker that asks to stop may have to wait until another replica has caught up that would be missed.
+    pub shutdown_patience_ms: u64,
     /// How long replicas have to answer how far their logs reach, before an election that may lose records.
     pub log_ends_timeout_ms: u64,
     /// Kafka's `auto.leader.rebalance.enable`.
@@ -42,7 +45,7 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Kafka's defaults, and any topic configuration accepted.
+    /// Kafka's defaults but for the session time, which is what a silent death costs, and any topic configuration accepted.
     fn default() -> Self {
         Self {
             default_partitions: 1,
@@ -52,8 +55,9 @@ impl Default for Policy {
             max_partitions_per_topic: 100_000,
             max_partitions: 1_000_000,
             max_waiting_parts: 20_000,
-            session_timeout_ms: 9_000,
-            session_grace_ms: 500,
+            session_timeout_ms: 3_000,
+            session_grace_ms: 80,
+            shutdown_patience_ms: 3_000,
             log_ends_timeout_ms: 2_000,
             auto_leader_rebalance: true,
             leader_imbalance_check_ms: 300_000,

@@ -8,7 +8,7 @@ use taffrail_control::session::{
 };
 use taffrail_protocol::Uuid;
 
-use crate::model::{BrokerConfigState, BrokerState, ClusterState, PartitionState, TopicEntry};
+use crate::model::{BrokerConfigState, BrokerState, ClusterState, Member, PartitionState, TopicEntry};
 
 /// A topic that brokers know of.
 #[derive(Debug)]
@@ -38,9 +38,10 @@ impl Published {
     }
 
     /// A broker appeared or changed.
-    pub(crate) fn broker(&mut self, broker: &BrokerState) {
+    pub(crate) fn broker(&mut self, broker: &BrokerState, peer_token: Option<Uuid>) {
         self.pending.removed_brokers.retain(|id| *id != broker.broker_id);
-        self.pending.brokers.push(broker_record(broker));
+        self.pending.brokers.retain(|record| record.broker_id != broker.broker_id);
+        self.pending.brokers.push(broker_record(broker, peer_token));
     }
 
     /// A broker is registered no more.
@@ -124,12 +125,15 @@ impl Published {
     pub(crate) fn snapshot<'a>(
         &self,
         cluster: &ClusterState,
+        peer_tokens: &BTreeMap<Member, Uuid>,
         record: impl Fn(&str, i32) -> Option<&'a PartitionState>,
     ) -> Arc<ClusterUpdate> {
+        let with_token =
+            |broker: &BrokerState| broker_record(broker, peer_tokens.get(&broker.member()).copied());
         let mut snapshot = ClusterUpdate {
             version: self.version,
             snapshot: true,
-            brokers: cluster.brokers.iter().map(broker_record).collect(),
+            brokers: cluster.brokers.iter().map(with_token).collect(),
             broker_configs: cluster.broker_configs.iter().map(broker_config_record).collect(),
             ..ClusterUpdate::default()
         };
@@ -153,7 +157,7 @@ pub(crate) fn endpoints(broker: &BrokerState) -> Vec<Endpoint> {
     broker.endpoints.iter().map(endpoint).collect()
 }
 
-fn broker_record(broker: &BrokerState) -> BrokerRecord {
+fn broker_record(broker: &BrokerState, peer_token: Option<Uuid>) -> BrokerRecord {
     BrokerRecord {
         broker_id: broker.broker_id,
         incarnation: broker.incarnation,
@@ -161,7 +165,7 @@ fn broker_record(broker: &BrokerState) -> BrokerRecord {
         rack: broker.rack.clone(),
         fenced: broker.fenced,
         peer_address: broker.peer_address,
-        peer_token: None,
+        peer_token,
     }
 }
 

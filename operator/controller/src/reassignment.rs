@@ -328,7 +328,7 @@ mod tests {
     /// Six brokers, and a partition on the first three that needs two in sync.
     fn start() -> (ClusterState, PartitionState) {
         let cluster = cluster_of(6);
-        let record = first_record(0, vec![1, 2, 3], 2, &cluster);
+        let record = first_record(0, vec![1, 2, 3], 2, &View::of(&cluster));
         (cluster, record)
     }
 
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn while_replicas_are_added_writes_need_no_more_of_them_than_before() {
         let cluster = cluster_of(6);
-        let record = first_record(0, vec![1], 2, &cluster);
+        let record = first_record(0, vec![1], 2, &View::of(&cluster));
         let moving = reassign(&record, &to(&[1, 2, 3]), 2, &cluster).unwrap().unwrap();
         assert_eq!(moving.min_isr, 1);
         assert_eq!(with_min_isr(&moving, 2), None);

@@ -27,7 +27,7 @@ impl Controller {
                         self.cluster.asked(id);
                     }
                     Turn::Settled(decided) => {
-                        decided.into_iter().for_each(|(i, o)| self.on_cluster_outcome(i, o, surroundings));
+                        decided.into_iter().for_each(|(i, o)| self.on_cluster_outcome(i, o));
                     }
                 }
             }
@@ -120,7 +120,7 @@ impl Controller {
     fn add_records(&self, slice: &mut PartitionSlice, number: u32, topic_id: Uuid) -> bool {
         let Some((name, entry)) = self.entry(topic_id) else { return false };
         let stays = entry.deleting_since_ms.is_none() && !self.doubted.contains(&topic_id);
-        stays && partitions::add(slice, number, name, entry, self.cluster.committed(), &self.policy)
+        stays && partitions::add(slice, number, name, entry, &self.outlook(), &self.policy)
     }
 
     /// Partitions that each slice holds or is promised, from all that is committed or may be.
@@ -133,16 +133,16 @@ impl Controller {
         load
     }
 
-    pub(crate) fn on_store_answer(&mut self, answer: StoreAnswer, surroundings: &mut Surroundings<'_>) {
+    pub(crate) fn on_store_answer(&mut self, answer: StoreAnswer) {
         if let Phase::Loading { kind, request: Some(request) } = self.phase {
             if request == answer.id {
-                self.on_listed(kind, answer.outcome, surroundings);
+                self.on_listed(kind, answer.outcome);
             }
             return;
         }
         let Some(key) = self.key_of(&answer) else { return };
         match answer.outcome {
-            StoreOutcome::Done(version) => self.on_done(key, answer, version, surroundings),
+            StoreOutcome::Done(version) => self.on_done(key, answer, version),
             StoreOutcome::Loaded(stored) => self.on_loaded(key, answer.id, stored),
             StoreOutcome::Conflict => self.on_failed(key, answer, false),
             StoreOutcome::Unknown | StoreOutcome::Listed(_) => self.on_failed(key, answer, true),
@@ -158,18 +158,12 @@ impl Controller {
         topics.or_else(|| self.partitions.values().find(|cell| cell.awaits(answer.id)).map(|cell| cell.key))
     }
 
-    fn on_done(
-        &mut self,
-        key: ObjectKey,
-        answer: StoreAnswer,
-        version: Version,
-        surroundings: &mut Surroundings<'_>,
-    ) {
+    fn on_done(&mut self, key: ObjectKey, answer: StoreAnswer, version: Version) {
         match key {
             ObjectKey::Cluster => {
                 let Some(Commit { before, decided }) = self.cluster.done(answer.id, version) else { return };
                 self.on_cluster_committed(&before);
-                decided.into_iter().for_each(|(i, o)| self.on_cluster_outcome(i, o, surroundings));
+                decided.into_iter().for_each(|(i, o)| self.on_cluster_outcome(i, o));
             }
             ObjectKey::Topics(slice) => {
                 let commit = self.topics[slice as usize].done(answer.id, version);
@@ -248,7 +242,7 @@ impl Controller {
         self.ready.extend(keys);
     }
 
-    fn on_listed(&mut self, kind: ObjectKind, outcome: StoreOutcome, surroundings: &mut Surroundings<'_>) {
+    fn on_listed(&mut self, kind: ObjectKind, outcome: StoreOutcome) {
         let StoreOutcome::Listed(listed) = outcome else {
             self.phase = Phase::Loading { kind, request: None };
             return;
@@ -269,12 +263,12 @@ impl Controller {
         match kind {
             ObjectKind::Partitions => self.list(ObjectKind::Topics),
             ObjectKind::Topics => self.list(ObjectKind::Cluster),
-            ObjectKind::Cluster => self.begin(surroundings),
+            ObjectKind::Cluster => self.begin(),
         }
     }
 
     /// All is read: what is half done is gone on with, and what is not as it should be is mended.
-    fn begin(&mut self, surroundings: &Surroundings<'_>) {
+    fn begin(&mut self) {
         self.phase = Phase::Ready;
         let nothing = TopicSlice::default();
         (0..TOPIC_SLICES).for_each(|slice| self.on_topics_committed(slice, &nothing));
@@ -290,8 +284,7 @@ impl Controller {
         // Topic slices were read after partition slices: who is not known now is not known at all.
         (0..TOPIC_SLICES).for_each(|slice| self.judge_suspects(slice));
         let cluster = self.cluster.committed();
-        // Rule 6: nobody is fenced for silence before one full session time has passed.
-        self.heard_ms = cluster.brokers.iter().map(|b| (b.broker_id, surroundings.now_ms)).collect();
+        self.liveness.begin(cluster, self.clock.now_ms());
         let (cluster_id, brokers) = (cluster.cluster_id.clone(), cluster.brokers.len());
         self.follow_up_topics();
         let (topics, partitions) = self.published.totals();

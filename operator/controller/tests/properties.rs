@@ -232,6 +232,8 @@ impl World {
                 Output::Store(request) => self.nodes[at].asked.push(request),
                 Output::Send { session, message } => self.hear(at, session, message),
                 Output::Close { session } => self.nodes[at].sessions.retain(|_, open| *open != session),
+                // Each step of time is a tick.
+                Output::WakeIn { .. } => {}
                 Output::Event(event) => assert!(!event.to_string().is_empty()),
             }
         }
@@ -416,8 +418,10 @@ impl World {
                 }
             }
             Op::Tick { at, ms } => {
-                self.now_ms += ms;
-                self.input(at, Input::Tick);
+                for _ in 0..ms.div_ceil(500) {
+                    self.now_ms += ms.min(500);
+                    self.input(at, Input::Tick);
+                }
             }
             Op::Restart { at } => {
                 let asked = std::mem::replace(&mut self.nodes[at], Node::new()).asked;

@@ -31,7 +31,7 @@ const INPUTS_PER_ROUND: usize = 512;
 /// next one.
 const OUTBOX: usize = 8192;
 /// How often the controller looks at the time.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(500);
 /// How long a store that could not write is left alone.
 const STORE_REST: Duration = Duration::from_secs(1);
 
@@ -138,7 +138,9 @@ impl LocalController {
             ..Policy::default()
         };
         let machine = Controller::new(policy);
-        let shell = Shell { machine, store, urandom, brokers: BTreeMap::new() };
+        let runtime = Handle::current();
+        let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
+        let shell = Shell { machine, store, urandom, alarm, brokers: BTreeMap::new() };
         std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
@@ -147,7 +149,6 @@ impl LocalController {
                 let _ = stopped_sender.send(());
             })
             .map_err(StartControllerError::Thread)?;
-        let runtime = Handle::current();
         let ticking = runtime.spawn(tick(inbox.clone()));
         let handle = ControllerHandle { inbox, next_session: Arc::default(), runtime };
         Ok(Self { handle, ticking, stopped })
@@ -216,6 +217,25 @@ async fn tick(inbox: mpsc::Sender<Arrival>) {
     }
 }
 
+/// Wakes the controller when it asked for it. Does not keep its inbox open.
+struct Alarm {
+    inbox: mpsc::WeakSender<Arrival>,
+    runtime: Handle,
+}
+
+impl Alarm {
+    fn set(&self, after_ms: u64) {
+        let inbox = self.inbox.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            if let Some(inbox) = inbox.upgrade() {
+                // If the controller has stopped, it need not be woken.
+                let _ = inbox.send(Arrival::Tick).await;
+            }
+        });
+    }
+}
+
 /// A connected broker.
 struct Connected {
     outbox: mpsc::Sender<FromController>,
@@ -228,6 +248,7 @@ struct Shell<S> {
     machine: Controller,
     store: S,
     urandom: File,
+    alarm: Alarm,
     brokers: BTreeMap<SessionId, Connected>,
 }
 
@@ -305,6 +326,7 @@ impl<S: Store> Shell<S> {
                     }
                 }
                 Output::Close { session } => drop(self.brokers.remove(&session)),
+                Output::WakeIn { after_ms } => self.alarm.set(after_ms),
                 Output::Event(event) if event.is_warning() => tracing::warn!("{event}"),
                 Output::Event(event) => tracing::info!("{event}"),
             }
