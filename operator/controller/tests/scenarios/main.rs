@@ -1,0 +1,8 @@
+//! What the controller decides on partitions, scenario by scenario, by the numbers of the rules.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "helpers of tests are tests")]
+
+mod cluster;
+mod elections;
+mod fencing;
+mod proposals;
