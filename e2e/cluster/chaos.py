@@ -1,0 +1,89 @@
+"""Breaks a cluster at random while records are written and read, and accounts for every record in the end."""
+
+import random
+import re
+import time
+from collections import Counter
+
+import faults
+from cluster import wait_for
+from workload import Workload
+
+TOPICS = ["chaos-idempotent", "chaos-plain"]
+PARTITIONS = 6
+# Within that time after a fault every partition has to take writes again, and all replicas to be in sync.
+RECOVERY_LIMIT = 90
+# What has to be 0, and what is only told.
+FAULTS = ["lost", "misplaced", "reordered", "duplicated", "strange", "vanished", "changed", "unseen", "fatal"]
+COUNTS = ["acknowledged", "in_doubt", "repeated", "in_log"]
+
+
+def run(cluster, program, rounds, seed):
+    """Returns whether nothing was found."""
+    chance = random.Random(seed)
+    print(f"seed {seed}, {rounds} rounds", flush=True)
+    for topic in TOPICS:
+        cluster.create_topic(topic, PARTITIONS, min_insync_replicas=2)
+    words = ["verify", "--bootstrap", cluster.bootstrap, "--partitions", PARTITIONS]
+    words += ["--idempotent", TOPICS[0], "--plain", TOPICS[1]]
+    drawn, recoveries = Counter(), []
+    with Workload(program, *words) as workload:
+        wait_for_writes(workload, time.monotonic_ns())
+        for number in range(1, rounds + 1):
+            name, fault = faults.draw(chance, cluster)
+            hold = chance.choice([0.2, 1, 3, 8, 15]) * chance.uniform(0.5, 1.5)
+            # Now and then the next fault comes while replicas are still out of sync.
+            settle = chance.random() < 0.7
+            drawn[re.sub(r"b\d", "a broker", name)] += 1
+            with fault:
+                time.sleep(hold)
+            mended = time.monotonic_ns()
+            for member in cluster.members:
+                member.wait_until_ready()
+            recoveries.append(wait_for_writes(workload, mended))
+            if settle:
+                wait_until_whole(cluster)
+            print(f"round {number}: {name} for {hold:.1f} s; all partitions written to {recoveries[-1]:.2f} s after", flush=True)
+        wait_until_whole(cluster)
+        workload.order("quiesce", limit=240)
+        with faults.killed(*cluster.members):
+            pass
+        for member in cluster.members:
+            member.wait_until_ready()
+        wait_until_whole(cluster)
+        verdict = workload.order("verify", limit=400)
+    report(verdict, drawn, recoveries)
+    return verdict["sound"]
+
+
+def wait_for_writes(workload, since):
+    """Until every partition has acknowledged a record since: how many seconds after."""
+    took = 0.0
+
+    def written():
+        nonlocal took
+        took = (workload.order("status")["oldest_ns"] - since) / 1e9
+        return took > 0
+
+    wait_for("every partition to take writes again", RECOVERY_LIMIT, written)
+    return took
+
+
+def wait_until_whole(cluster):
+    for topic in TOPICS:
+        cluster.wait_until_whole(topic, RECOVERY_LIMIT)
+
+
+def report(verdict, drawn, recoveries):
+    recoveries.sort()
+    print()
+    for name, count in drawn.most_common():
+        print(f"{count:>4} x {name}")
+    if recoveries:
+        middle, last = recoveries[len(recoveries) // 2], recoveries[-1]
+        print(f"all partitions written to after a fault was mended: median {middle:.2f} s, at most {last:.2f} s")
+    print(f"{'records':<16}{'idempotent':>12}{'plain':>12}")
+    for row in COUNTS + FAULTS:
+        must = "   must be 0" if row in FAULTS else ""
+        print(f"{row.replace('_', ' '):<16}{verdict['idempotent'][row]:>12}{verdict['plain'][row]:>12}{must}")
+    print("sound" if verdict["sound"] else "NOT SOUND", flush=True)

@@ -1,0 +1,67 @@
+"""Clusters of real processes, broken on purpose. Exits with 0 if nothing was lost and no figure is out of bounds."""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import chaos
+import failover
+import leaders
+from cluster import Cluster
+from network import Loopback, Namespaces
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="e2e/cluster/run", description=__doc__)
+    parser.add_argument("--work-dir", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--chaos", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--taffrail", type=Path, default=ROOT / "target/release/taffrail", metavar="FILE")
+    parser.add_argument("--broker", choices=["taffrail", "kafka"], default="taffrail", help="which broker to test")
+    parser.add_argument("--brokers", type=int, default=3, metavar="N")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a broker's configuration")
+    parser.add_argument("--namespaces", action="store_true", help="a network namespace for each member; needs root")
+    scenarios = parser.add_subparsers(dest="scenario", required=True)
+    random_faults = scenarios.add_parser("chaos", help="random faults under load; every record is accounted for")
+    random_faults.add_argument("--rounds", type=int, default=10)
+    random_faults.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    writes = scenarios.add_parser("failover", help="how long writes wait when a leader is killed or stopped")
+    writes.add_argument("--kills", type=int, default=10)
+    writes.add_argument("--stops", type=int, default=0)
+    writes.add_argument("--partitions", type=int, default=100)
+    writes.add_argument("--rate", type=int, default=2000, help="records per second")
+    elections = scenarios.add_parser("leaders", help="how long many partitions take to get other leaders")
+    elections.add_argument("--kills", type=int, default=3)
+    elections.add_argument("--partitions", type=int, default=10_000)
+    return parser.parse_args()
+
+
+def main():
+    given = options()
+    program = given.taffrail
+    if given.broker == "kafka":
+        program = Path(os.environ["KAFKA_DIR"])
+        subprocess.run([program / "install"], check=True)
+    settings = dict(pair.split("=", 1) for pair in given.set)
+    network = Namespaces() if given.namespaces else Loopback()
+    with network, Cluster(given.broker, program, network, given.work_dir, given.brokers, settings) as cluster:
+        if given.scenario == "chaos":
+            sound = chaos.run(cluster, given.chaos, given.rounds, given.seed)
+        elif given.scenario == "failover":
+            sound = failover.run(cluster, given.chaos, given.kills, given.stops, given.partitions, given.rate)
+        else:
+            sound = leaders.run(cluster, given.kills, given.partitions)
+        # Apache Kafka is measured for comparison: its times are not held against it.
+        sound = sound or (given.broker == "kafka" and given.scenario != "chaos")
+        cluster.keep = not sound
+        if given.broker == "taffrail":
+            print("memory: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in cluster.memory_mib().items()))
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+//! Producers that keep account of what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+
+use crate::check::Outcome;
+use crate::clock::monotonic_ns;
+use crate::record::Identity;
+use crate::verify::{Options, Topic};
+
+/// How long the last records may take. Longer than any request and every backoff.
+const FLUSH_LIMIT: Duration = Duration::from_secs(180);
+
+/// What one producer was told.
+pub struct Ledger {
+    /// By partition and number.
+    outcomes: Mutex<Vec<Vec<Outcome>>>,
+    /// The topic's partitions: when each last took a record, by CLOCK_MONOTONIC.
+    latest_ns: Arc<[AtomicU64]>,
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+    fatal: AtomicBool,
+}
+
+impl Ledger {
+    fn note(&self, partition: i32, number: u64, offset: i64) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes[partition as usize][number as usize] = Outcome::Acknowledged(offset);
+        self.latest_ns[partition as usize].store(monotonic_ns(), Ordering::Relaxed);
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters a record that is about to be sent, and returns its number.
+    fn enter(&self, partition: usize) -> u64 {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes[partition].push(Outcome::InDoubt);
+        outcomes[partition].len() as u64 - 1
+    }
+}
+
+impl ClientContext for Ledger {}
+
+impl ProducerContext for Ledger {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(message) => match message.payload().and_then(Identity::of) {
+                Some(record) => self.note(message.partition(), record.number, message.offset()),
+                None => self.fatal.store(true, Ordering::Relaxed),
+            },
+            Err(_in_doubt) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The producers of one topic, each on its thread.
+pub struct Writers {
+    /// The topic.
+    pub topic: Topic,
+    latest_ns: Arc<[AtomicU64]>,
+    ledgers: Vec<Arc<BaseProducer<Ledger>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    /// Starts the producers of `topic`, which go on until `stop`.
+    pub fn start(options: &Options, topic: Topic, stop: &Arc<AtomicBool>) -> Result<Self> {
+        let latest_ns: Arc<[AtomicU64]> = (0..options.partitions).map(|_| AtomicU64::new(0)).collect();
+        let mut ledgers = Vec::new();
+        let mut threads = Vec::new();
+        for id in 0..options.producers {
+            let ledger = Ledger {
+                outcomes: Mutex::new(vec![Vec::new(); usize::from(options.partitions)]),
+                latest_ns: Arc::clone(&latest_ns),
+                acknowledged: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+                fatal: AtomicBool::new(false),
+            };
+            let producer = Arc::new(producer(options, &topic, ledger)?);
+            ledgers.push(Arc::clone(&producer));
+            let feed = Feed {
+                producer,
+                topic: topic.name.clone(),
+                id,
+                partitions: options.partitions,
+                value_bytes: options.value_bytes,
+                interval: Duration::from_secs(1) / options.rate.max(1),
+                stop: Arc::clone(stop),
+            };
+            threads.push(std::thread::spawn(move || feed.run()));
+        }
+        Ok(Self { topic, latest_ns, ledgers, threads })
+    }
+
+    /// Waits for the threads to end, which they do after `stop`.
+    pub fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+
+    /// Since when every partition has taken no record, by CLOCK_MONOTONIC: of the partition that waits longest.
+    pub fn oldest_ns(&self) -> u64 {
+        self.latest_ns.iter().map(|at| at.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    /// How many records were acknowledged, and how many will not be.
+    pub fn counts(&self) -> (u64, u64) {
+        self.ledgers.iter().map(|producer| producer.context()).fold(
+            (0, 0),
+            |(acknowledged, failed), ledger| {
+                (
+                    acknowledged + ledger.acknowledged.load(Ordering::Relaxed),
+                    failed + ledger.failed.load(Ordering::Relaxed),
+                )
+            },
+        )
+    }
+
+    /// How many producers gave up.
+    pub fn fatal(&self) -> u64 {
+        self.ledgers.iter().filter(|producer| producer.context().fatal.load(Ordering::Relaxed)).count() as u64
+    }
+
+    /// What each producer was told of its records for `partition`.
+    pub fn sent(&self, partition: u16) -> BTreeMap<u16, Vec<Outcome>> {
+        let outcomes = |producer: &Arc<BaseProducer<Ledger>>| {
+            let outcomes = producer.context().outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes[usize::from(partition)].clone()
+        };
+        (0..).zip(self.ledgers.iter().map(outcomes)).collect()
+    }
+}
+
+fn producer(options: &Options, topic: &Topic, ledger: Ledger) -> Result<BaseProducer<Ledger>> {
+    let mut config = crate::client(
+        &options.bootstrap,
+        &[
+            ("acks", "all"),
+            ("linger.ms", "5"),
+            ("message.timeout.ms", "300000"),
+            // A broker that was stopped answers nothing: shorter than the minute that is librdkafka's default.
+            ("socket.timeout.ms", "5000"),
+            ("request.timeout.ms", "5000"),
+            ("reconnect.backoff.ms", "10"),
+            ("reconnect.backoff.max.ms", "500"),
+            ("retry.backoff.ms", "20"),
+            ("retry.backoff.max.ms", "500"),
+        ],
+    );
+    if topic.idempotent {
+        config.set("enable.idempotence", "true");
+    } else {
+        // Without idempotence only one request at a time keeps the order when it is sent again.
+        config.set("max.in.flight.requests.per.connection", "1");
+    }
+    config.create_with_context(ledger).with_context(|| format!("making a producer for {}", topic.name))
+}
+
+/// What one producer's thread does.
+struct Feed {
+    producer: Arc<BaseProducer<Ledger>>,
+    topic: String,
+    id: u16,
+    partitions: u16,
+    value_bytes: usize,
+    interval: Duration,
+    stop: Arc<AtomicBool>,
+}
+
+impl Feed {
+    fn run(self) {
+        let mut due = Instant::now();
+        let mut partition = self.id % self.partitions;
+        while !self.stop.load(Ordering::Relaxed) {
+            let wait = due.saturating_duration_since(Instant::now());
+            self.producer.poll(wait.min(Duration::from_millis(10)));
+            if Instant::now() < due {
+                continue;
+            }
+            if !self.send(partition) {
+                return;
+            }
+            partition = (partition + 1) % self.partitions;
+            due += self.interval;
+        }
+        if self.producer.flush(FLUSH_LIMIT).is_err() {
+            // What is not known by now stays in doubt.
+            self.producer
+                .context()
+                .failed
+                .fetch_add(self.producer.in_flight_count() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Says whether the producer still works.
+    fn send(&self, partition: u16) -> bool {
+        let ledger = self.producer.context();
+        let number = ledger.enter(usize::from(partition));
+        let value = Identity { producer: self.id, partition, number }.value(self.value_bytes);
+        let mut record = BaseRecord::<(), [u8]>::to(&self.topic).partition(partition.into()).payload(&value);
+        while let Err((error, same)) = self.producer.send(record) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                eprintln!("producer {} of {} gives up: {error}", self.id, self.topic);
+                ledger.fatal.store(true, Ordering::Relaxed);
+                return false;
+            }
+            self.producer.poll(Duration::from_millis(10));
+            record = same;
+        }
+        true
+    }
+}
