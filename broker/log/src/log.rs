@@ -70,6 +70,8 @@ pub struct Log<S: Storage> {
     topic_id: Option<Uuid>,
     log_start_offset: i64,
     recovery_point: i64,
+    /// The recovery point as it was before truncations made it fall. A checkpoint may tell this one still.
+    highest_recovery_point: i64,
     log_end_offset: i64,
     /// Never empty; base offsets rise; the last one is written to.
     segments: Vec<Segment<S>>,
@@ -114,6 +116,7 @@ impl<S: Storage> Log<S> {
             topic_id: loaded.topic_id,
             log_start_offset: loaded.log_start_offset,
             recovery_point: loaded.recovery_point,
+            highest_recovery_point: mode.recovery_point,
             log_end_offset: loaded.log_end_offset,
             segments: loaded.segments,
             recent: RecentBatches::default(),
@@ -171,6 +174,7 @@ impl<S: Storage> Log<S> {
             topic_id: Some(topic_id),
             log_start_offset: 0,
             recovery_point: 0,
+            highest_recovery_point: 0,
             log_end_offset: 0,
             segments: vec![segment],
             recent: RecentBatches::default(),
@@ -356,7 +360,12 @@ impl<S: Storage> Log<S> {
         self.recent.clear();
         self.write_snapshot(base_offset)?;
         let created = Segment::create(&self.home, base_offset, now_ms);
-        self.put_segment(created)
+        self.put_segment(created)?;
+        if self.recovery_point < base_offset && base_offset < self.highest_recovery_point {
+            // After a crash the sealed segment would be believed, if the checkpoint is from before a truncation.
+            self.flush(now_ms)?;
+        }
+        Ok(())
     }
 
     fn put_segment(&mut self, created: io::Result<Segment<S>>) -> Result<(), Poisoned> {

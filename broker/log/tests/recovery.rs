@@ -474,3 +474,26 @@ fn every_row_of_the_table_is_tested_here() {
         assert!(tests.contains(&format!("Finding::{finding:?}")), "{finding:?}");
     }
 }
+
+#[test]
+fn a_recovery_point_from_before_a_truncation_hides_no_damage() {
+    for seed in 0..100 {
+        let storage = MemoryStorage::new();
+        let mut log = create(&storage, small());
+        for value in 0..14 {
+            append(&mut log, &Batch::of(2).value(value + 10));
+        }
+        log.flush(NOW).unwrap();
+        let checkpointed = log.recovery_point();
+        assert_eq!(checkpointed, 28);
+        log.truncate_to(4, NOW).unwrap();
+        for value in 0..14 {
+            try_append(&mut log, &Batch::of(2).value(value + 50), 1).unwrap();
+        }
+        let written = everything(&mut log);
+        storage.crash(seed);
+        let (mut log, _) = reopen(&storage, small(), checkpointed);
+        let survived = everything(&mut log);
+        assert!(written.starts_with(&survived), "seed {seed}: what survived is not what was written");
+    }
+}

@@ -12,8 +12,8 @@ impl<S: Storage> Log<S> {
     /// Returns where the log ends now: at `offset`, or before it where it ended already or where the batch begins that
     /// had `offset` inside. Below the log's start nothing remains, and the log begins anew at `offset`.
     ///
-    /// The truncation is durable when this returns. The recovery point may have fallen: it is to be written down before
-    /// anything is appended, or a crash may find it above what was synced.
+    /// The truncation is durable when this returns. The recovery point may have fallen. A checkpoint that tells a higher one
+    /// does no harm: until the log's end has passed that, no segment is left behind without being synced.
     ///
     /// # Errors
     /// When the log is or becomes poisoned.
@@ -56,7 +56,7 @@ impl<S: Storage> Log<S> {
             return Ok(start);
         }
         self.log_end_offset = end;
-        self.recovery_point = self.recovery_point.min(end);
+        self.lower_recovery_point(end);
         self.changes += 1;
         // Written in any case: the file may know an epoch without a record that was forgotten when the log was opened.
         self.epochs.truncate_from_end(self.log_end_offset);
@@ -76,8 +76,13 @@ impl<S: Storage> Log<S> {
         self.segments.truncate(keep + 1);
         let start = self.log_start_offset;
         self.log_end_offset = offset.min(self.log_end_offset).max(start);
-        self.recovery_point = self.recovery_point.min(self.log_end_offset);
+        self.lower_recovery_point(self.log_end_offset);
         self.guard("truncating", failed)
+    }
+
+    fn lower_recovery_point(&mut self, end: i64) {
+        self.highest_recovery_point = self.highest_recovery_point.max(self.recovery_point);
+        self.recovery_point = self.recovery_point.min(end);
     }
 
     /// Removes all records; the log begins and ends at `offset`.
@@ -97,7 +102,7 @@ impl<S: Storage> Log<S> {
         let created = removed.and_then(|()| Segment::create(&self.home, offset, now_ms));
         self.log_start_offset = offset;
         self.log_end_offset = offset;
-        self.recovery_point = self.recovery_point.min(offset);
+        self.lower_recovery_point(offset);
         self.put_segment(created)?;
         self.epochs = Default::default();
         self.write_epochs()?;
