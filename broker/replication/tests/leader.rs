@@ -1,0 +1,604 @@
+//! The leader's rules (REPLICATION.md), one by one.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod common;
+
+use common::{A, B, C, ITSELF, NOW, Node, ask, catch_up, fetch_of, record, round, with_isr};
+use taffrail_control::session::{IsrRefusal, LogState, Member, PartitionRecord};
+use taffrail_log::{EpochEntry, LogConfig};
+use taffrail_protocol::ErrorCode;
+use taffrail_replication::isr::PROPOSAL_PATIENCE_MS;
+use taffrail_replication::partition::{AssignError, Effect, Isolation, RequiredAcks, RoleKind};
+use taffrail_replication::replica_fetch::{FetchedOutcome, ReplicaFetch};
+
+/// A leads, B and C follow.
+fn three() -> (Node, Node, Node) {
+    let mut nodes = (Node::new(A), Node::new(B), Node::new(C));
+    for node in [&mut nodes.0, &mut nodes.1, &mut nodes.2] {
+        node.assign(record(A, 0, 0));
+    }
+    nodes.0.told();
+    nodes
+}
+
+/// What a follower with an agreeing log would ask.
+fn fetch(replica: Member, fetch_offset: i64, last_fetched_epoch: i32, leader_epoch: i32) -> ReplicaFetch {
+    ReplicaFetch {
+        replica,
+        registered: Some(replica.incarnation),
+        fenced: false,
+        current_leader_epoch: leader_epoch,
+        fetch_offset,
+        last_fetched_epoch,
+        log_start_offset: 0,
+        max_bytes: 1 << 20,
+        at_least_one_batch: true,
+    }
+}
+
+fn error(leader: &mut Node, fetch: &ReplicaFetch) -> ErrorCode {
+    ask(leader, fetch).error
+}
+
+fn isr_of(node: &mut Node) -> Vec<Member> {
+    let mut proposals = node.proposals();
+    assert_eq!(proposals.len(), 1, "{proposals:?}");
+    proposals.remove(0).isr
+}
+
+#[test]
+fn rule_2_records_with_a_lower_creation_or_partition_epoch_are_ignored() {
+    let mut node = Node::new(A);
+    node.assign(record(A, 3, 7));
+    node.assign(record(B, 4, 6));
+    assert_eq!(node.partition.led_epoch(), Some(3));
+    node.assign(PartitionRecord { creation: 0, ..record(B, 9, 9) });
+    assert_eq!(node.partition.led_epoch(), Some(3));
+    node.assign(record(B, 4, 8));
+    assert_eq!(node.partition.role(), RoleKind::Follower);
+}
+
+#[test]
+fn rule_2_a_leader_epoch_that_falls_in_a_newer_record_is_refused() {
+    let mut node = Node::new(A);
+    node.assign(record(A, 3, 7));
+    let fell = node.partition.assign(NOW, record(B, 2, 8), &mut node.effects);
+    assert!(matches!(fell, Err(AssignError::EpochFell { leader_epoch: 2, held: 3, .. })), "{fell:?}");
+    assert_eq!(node.partition.led_epoch(), Some(3));
+}
+
+#[test]
+fn rule_7_only_the_incarnation_that_the_record_names_leads() {
+    let mut node = Node::new(A);
+    node.assign(record(Member { incarnation: 10, ..A }, 0, 0));
+    assert_eq!(node.partition.role(), RoleKind::Idle);
+    assert_eq!(node.produce(1, RequiredAcks::Leader).unwrap_err().code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    node.assign(record(A, 1, 1));
+    assert_eq!(node.partition.role(), RoleKind::Leader);
+}
+
+#[test]
+fn rule_7_the_epoch_is_noted_before_anything_is_appended_under_it() {
+    let mut node = Node::new(A);
+    node.assign(record(A, 3, 0));
+    assert_eq!(node.partition.log().leader_epochs(), [EpochEntry { epoch: 3, start_offset: 0 }]);
+}
+
+#[test]
+fn rule_31_a_log_that_is_ahead_of_the_record_neither_leads_nor_follows() {
+    let mut node = Node::new(A);
+    node.assign(record(A, 5, 5));
+    node.append(3);
+    node.restart(21, 0);
+    for late in [record(node.me, 4, 3), record(B, 4, 4)] {
+        let assigned = node.partition.assign(NOW, late, &mut node.effects);
+        assert!(matches!(assigned, Err(AssignError::LogAhead { log_epoch: 5, leader_epoch: 4 })));
+        assert_eq!(node.partition.role(), RoleKind::Idle);
+        assert_eq!(node.partition.fetch_position(), None);
+    }
+    assert_eq!(node.end(), 3);
+    node.assign(record(B, 6, 6));
+    assert_eq!(node.partition.role(), RoleKind::Follower);
+}
+
+#[test]
+fn rule_8_the_high_watermark_is_the_smallest_end_of_the_isr() {
+    let (mut a, mut b, mut c) = three();
+    a.append(4);
+    catch_up_without_c(&mut a, &mut b);
+    assert_eq!(a.high_watermark(), 0, "C has not been heard of in this leader epoch");
+    round(&mut a, &mut c);
+    assert_eq!(a.high_watermark(), 0, "C asked from 0 on");
+    round(&mut a, &mut c);
+    assert_eq!(a.high_watermark(), 4);
+    a.append(1);
+    assert_eq!(a.high_watermark(), 4);
+    round(&mut a, &mut b);
+    assert_eq!(b.high_watermark(), 4, "a follower learns it with the records behind it");
+}
+
+fn catch_up_without_c(a: &mut Node, b: &mut Node) {
+    round(a, b);
+    round(a, b);
+    assert_eq!(b.end(), a.end());
+}
+
+#[test]
+fn rule_8_a_former_life_of_a_member_does_not_count() {
+    let (mut a, mut b, mut c) = three();
+    a.append(2);
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    assert_eq!(a.high_watermark(), 2);
+    a.append(1);
+    round(&mut a, &mut b);
+    round(&mut a, &mut b);
+    // C comes back with another disk, and asks for the end: the ISR's member is gone.
+    let reborn = Member { incarnation: 33, ..C };
+    assert_eq!(error(&mut a, &fetch(reborn, 3, 0, 0)), ErrorCode::NONE);
+    assert_eq!(a.high_watermark(), 2);
+    // The controller keeps its place for the new life (rule 17).
+    a.assign(with_isr(record(A, 0, 1), &[A, B, reborn]));
+    assert_eq!(a.high_watermark(), 3);
+}
+
+#[test]
+fn rule_8_nothing_counts_that_was_said_in_an_earlier_leader_epoch() {
+    let (mut a, mut b, mut c) = three();
+    a.append(2);
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    a.assign(record(A, 1, 1));
+    a.append(1);
+    assert_eq!(error(&mut a, &fetch(B, 3, 1, 1)), ErrorCode::NONE);
+    assert_eq!(a.high_watermark(), 2, "C may not even know the new epoch");
+    assert_eq!(error(&mut a, &fetch(C, 3, 1, 1)), ErrorCode::NONE);
+    assert_eq!(a.high_watermark(), 3);
+}
+
+#[test]
+fn rule_8_whose_addition_is_proposed_holds_the_high_watermark_back() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 4), &[A, B]));
+    a.append(2);
+    ask(&mut a, &fetch(B, 2, 0, 0));
+    assert_eq!(a.high_watermark(), 2);
+    ask(&mut a, &fetch(C, 2, 0, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.append(1);
+    ask(&mut a, &fetch(B, 3, 0, 0));
+    assert_eq!(a.high_watermark(), 2, "C may be in the ISR already");
+    // The same record once more decides nothing; one with a higher partition epoch does, whatever is in it.
+    a.assign(with_isr(record(A, 0, 4), &[A, B]));
+    assert_eq!(a.high_watermark(), 2);
+    a.assign(with_isr(record(A, 0, 5), &[A, B]));
+    assert_eq!(a.high_watermark(), 3);
+}
+
+#[test]
+fn rule_8_a_member_whose_removal_is_proposed_still_holds_it_back() {
+    let (mut a, mut b, _c) = three();
+    a.append(1);
+    catch_up_without_c(&mut a, &mut b);
+    for node in [&mut a, &mut b] {
+        node.now += 30_001;
+    }
+    round(&mut a, &mut b);
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B]);
+    assert_eq!(a.high_watermark(), 0);
+    a.assign(with_isr(record(A, 0, 1), &[A, B]));
+    assert_eq!(a.high_watermark(), 1);
+}
+
+#[test]
+fn rules_8_and_9_nothing_is_committed_while_the_isr_is_below_its_minimum() {
+    let (mut a, mut b, _c) = three();
+    a.assign(with_isr(record(A, 0, 1), &[A]));
+    a.append(2);
+    assert_eq!(a.high_watermark(), 0);
+    assert_eq!(a.produce(1, RequiredAcks::All).unwrap_err().code(), ErrorCode::NOT_ENOUGH_REPLICAS);
+    assert!(a.partition.is_under_min_isr());
+    b.assign(with_isr(record(A, 0, 1), &[A]));
+    catch_up_without_c(&mut a, &mut b);
+    assert_eq!(a.high_watermark(), 0);
+    a.assign(with_isr(record(A, 0, 2), &[A, B]));
+    assert_eq!(a.high_watermark(), 2);
+    assert!(!a.partition.is_under_min_isr() && a.partition.is_at_min_isr());
+    assert!(a.partition.is_under_replicated());
+}
+
+#[test]
+fn rule_9_an_isr_that_shrinks_below_its_minimum_fails_producers_and_not_coordinators() {
+    let (mut a, _b, _c) = three();
+    let produced = a.produce(1, RequiredAcks::All).unwrap();
+    assert!(!produced.acknowledged);
+    a.partition.await_acks(0, RequiredAcks::All, "producer");
+    a.partition.await_commit(0, "coordinator");
+    a.assign(with_isr(record(A, 0, 1), &[A, B]));
+    assert_eq!(a.outcomes(), [], "another ISR disturbs nobody");
+    a.assign(with_isr(record(A, 0, 2), &[A]));
+    assert_eq!(a.outcomes(), [("producer", Err(ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND))]);
+    a.assign(with_isr(record(A, 0, 3), &[A, B]));
+    ask(&mut a, &fetch(B, 1, 0, 0));
+    assert_eq!(a.outcomes(), [("coordinator", Ok(()))]);
+}
+
+#[test]
+fn rule_9_a_batch_is_acknowledged_when_the_high_watermark_passes_it() {
+    let (mut a, _b, _c) = three();
+    let produced = a.produce(3, RequiredAcks::All).unwrap();
+    assert!(!produced.acknowledged);
+    a.partition.await_acks(produced.info.last_offset, RequiredAcks::All, "producer");
+    ask(&mut a, &fetch(B, 3, 0, 0));
+    assert_eq!(a.outcomes(), []);
+    ask(&mut a, &fetch(C, 3, 0, 0));
+    assert_eq!(a.outcomes(), [("producer", Ok(()))]);
+    assert!(a.produce(1, RequiredAcks::Leader).unwrap().acknowledged, "acks=1 waits for nobody");
+}
+
+#[test]
+fn rule_10_a_follower_joins_at_the_high_watermark_and_this_epochs_start() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    a.append(4);
+    ask(&mut a, &fetch(B, 2, 0, 0));
+    assert_eq!(a.high_watermark(), 2);
+    ask(&mut a, &fetch(C, 1, 0, 0));
+    assert!(a.proposals().is_empty(), "below the high watermark");
+    // A new epoch begins at 4, and the high watermark is known up to 2.
+    a.assign(with_isr(record(A, 1, 1), &[A, B]));
+    ask(&mut a, &fetch(C, 3, 0, 1));
+    assert!(a.proposals().is_empty(), "the former leader may have committed up to 4");
+    ask(&mut a, &fetch(C, 4, 0, 1));
+    let proposal = a.proposals().remove(0);
+    assert_eq!((proposal.leader_epoch, proposal.partition_epoch), (1, 1));
+    assert_eq!(proposal.isr, [A, B, C]);
+}
+
+#[test]
+fn rule_10_one_proposal_is_in_flight_and_is_made_again_when_nobody_answers() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    a.tick();
+    assert!(a.proposals().is_empty());
+    a.now += PROPOSAL_PATIENCE_MS;
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.partition.session_renewed(a.now, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_10_a_refused_proposal_is_followed_by_the_old_isr_which_makes_it_void() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 3), &[A, B]));
+    ask(&mut a, &fetch(B, 0, -1, 0));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.partition.isr_refused(a.now, 2, IsrRefusal::StaleEpoch, &mut a.effects);
+    assert!(a.proposals().is_empty(), "a refusal of an older proposal says nothing of this one");
+    a.partition.isr_refused(a.now, 3, IsrRefusal::Ineligible, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A, B]);
+    a.append(1);
+    ask(&mut a, &fetch(B, 1, 0, 0));
+    assert_eq!(a.high_watermark(), 0, "another copy of the proposal may still be taken");
+    a.partition.isr_refused(a.now, 3, IsrRefusal::StaleEpoch, &mut a.effects);
+    assert!(a.proposals().is_empty(), "the newer record is on its way");
+    a.assign(with_isr(record(A, 0, 4), &[A, B]));
+    assert_eq!(a.high_watermark(), 1);
+    // It goes on to qualify, but was refused a moment ago.
+    ask(&mut a, &fetch(C, 1, 0, 0));
+    assert!(a.proposals().is_empty());
+    a.now += 1_000;
+    ask(&mut a, &fetch(C, 1, 0, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_10_an_addition_that_is_not_wished_for_any_more_is_made_void() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 3), &[A, B]));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.now += 30_001;
+    a.append(1);
+    ask(&mut a, &fetch(B, 1, 0, 0));
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B], "C was not heard of since, and holds the high watermark back");
+}
+
+#[test]
+fn rule_10_who_is_not_caught_up_in_time_leaves() {
+    let (mut a, mut b, mut c) = three();
+    a.append(1);
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    a.now += 100_000;
+    a.tick();
+    assert!(a.proposals().is_empty(), "nothing was appended that they could lack");
+    a.append(1);
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A]);
+}
+
+#[test]
+fn rule_10_a_follower_one_fetch_behind_a_busy_leader_stays() {
+    let (mut a, mut b, mut c) = three();
+    a.partition.set_lag_time_max_ms(1_000);
+    for _ in 0..10 {
+        a.append(2);
+        a.now += 400;
+        // They ask for what was the end at their last fetch, never for the end.
+        round(&mut a, &mut b);
+        round(&mut a, &mut c);
+        a.append(1);
+        a.tick();
+        assert!(a.proposals().is_empty());
+    }
+    // B had all that there was at its last fetch, which is 601 ms ago; C the same 400 ms earlier.
+    a.now += 601;
+    round(&mut a, &mut b);
+    a.append(1);
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B]);
+    let health = a.partition.health(a.now);
+    assert_eq!(health.log, LogState::Online);
+    let lag = |node: &Node, id| {
+        let lags = node.partition.health(node.now).followers;
+        lags.into_iter().find(|lag| lag.broker_id == id).map(|lag| (lag.records, lag.ms))
+    };
+    assert_eq!(lag(&a, 2), Some((2, 601)));
+    assert_eq!(lag(&a, 3), Some((5, 1_001)));
+}
+
+#[test]
+fn rule_10_a_fenced_follower_is_served_and_not_proposed() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    assert_eq!(error(&mut a, &ReplicaFetch { fenced: true, ..fetch(C, 0, -1, 0) }), ErrorCode::NONE);
+    assert!(a.proposals().is_empty());
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_12_a_higher_epoch_ends_everything_that_waits() {
+    let (mut a, _b, _c) = three();
+    a.append(1);
+    a.partition.await_acks(0, RequiredAcks::All, "producer");
+    a.partition.await_data("consumer");
+    a.partition.await_append("follower");
+    a.assign(record(B, 1, 1));
+    let outcome = Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(
+        a.told(),
+        [
+            Effect::Committed { token: "producer", outcome },
+            Effect::Moved { token: "consumer" },
+            Effect::Moved { token: "follower" },
+            Effect::Fetchable { token: ITSELF },
+        ]
+    );
+    assert_eq!(error(&mut a, &fetch(B, 1, 0, 0)), ErrorCode::FENCED_LEADER_EPOCH);
+    assert_eq!(error(&mut a, &fetch(B, 1, 0, 1)), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+}
+
+#[test]
+fn rule_15_a_fetch_of_another_incarnation_is_refused() {
+    let (mut a, _b, _c) = three();
+    a.append(1);
+    let stale = ReplicaFetch { registered: Some(99), ..fetch(B, 1, 0, 0) };
+    assert_eq!(error(&mut a, &stale), ErrorCode::STALE_BROKER_EPOCH);
+    assert_eq!(error(&mut a, &ReplicaFetch { registered: None, ..stale }), ErrorCode::STALE_BROKER_EPOCH);
+    // A late fetch of a former life, when this broker does not know of the new one but from its fetches.
+    let reborn = Member { incarnation: 40, ..B };
+    assert_eq!(error(&mut a, &fetch(reborn, 0, -1, 0)), ErrorCode::NONE);
+    assert_eq!(error(&mut a, &fetch(B, 1, 0, 0)), ErrorCode::STALE_BROKER_EPOCH);
+    assert_eq!(a.high_watermark(), 0);
+    let stranger = Member { broker_id: 9, incarnation: 1 };
+    assert_eq!(error(&mut a, &fetch(stranger, 1, 0, 0)), ErrorCode::UNKNOWN_LEADER_EPOCH);
+}
+
+#[test]
+fn rule_19_a_new_leader_does_not_tell_where_its_readable_records_end() {
+    let (mut a, mut b, _c) = three();
+    a.append(3);
+    catch_up_without_c(&mut a, &mut b);
+    b.assign(record(B, 1, 1));
+    assert_eq!(b.partition.check_offsets_known(), Err(ErrorCode::OFFSET_NOT_AVAILABLE));
+    assert!(b.partition.read(2, 1000, true, Isolation::ReadUncommitted).unwrap().is_none());
+    ask(&mut b, &fetch(A, 3, 0, 1));
+    ask(&mut b, &fetch(C, 2, 0, 1));
+    assert_eq!(b.partition.check_offsets_known(), Err(ErrorCode::OFFSET_NOT_AVAILABLE));
+    ask(&mut b, &fetch(C, 3, 0, 1));
+    assert_eq!(b.partition.check_offsets_known(), Ok(()));
+}
+
+#[test]
+fn rule_20_every_epoch_is_checked() {
+    let mut a = Node::new(A);
+    a.assign(record(A, 5, 0));
+    assert_eq!(error(&mut a, &fetch(B, 0, -1, 4)), ErrorCode::FENCED_LEADER_EPOCH);
+    assert_eq!(error(&mut a, &fetch(B, 0, -1, 6)), ErrorCode::UNKNOWN_LEADER_EPOCH);
+    assert_eq!(error(&mut a, &fetch(B, 0, -1, -1)), ErrorCode::FENCED_LEADER_EPOCH);
+    assert_eq!(a.partition.check_leader(4), Err(ErrorCode::FENCED_LEADER_EPOCH));
+    assert_eq!(a.partition.end_offset_for_epoch(5, 6), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
+    assert_eq!(a.partition.end_offset_for_epoch(5, 5), Ok(EpochEntry { epoch: 5, start_offset: 0 }));
+    assert_eq!(a.partition.end_offset_for_epoch(9, -1), Ok(EpochEntry { epoch: -1, start_offset: -1 }));
+}
+
+#[test]
+fn rule_23_the_minimum_of_the_record_holds_at_once() {
+    let (mut a, _b, _c) = three();
+    a.append(1);
+    for replica in [B, C] {
+        ask(&mut a, &fetch(replica, 1, 0, 0));
+    }
+    assert_eq!(a.high_watermark(), 1);
+    a.assign(PartitionRecord { min_isr: 4, ..record(A, 0, 1) });
+    assert_eq!(a.produce(1, RequiredAcks::All).unwrap_err().code(), ErrorCode::NOT_ENOUGH_REPLICAS);
+    a.append(1);
+    for replica in [B, C] {
+        ask(&mut a, &fetch(replica, 2, 0, 0));
+    }
+    assert_eq!(a.high_watermark(), 1);
+}
+
+#[test]
+fn rule_26_only_what_is_flushed_counts() {
+    let mut a = Node::with_config(A, LogConfig { flush_messages: 1, ..LogConfig::default() });
+    a.assign(record(A, 0, 0));
+    let produced = a.produce(1, RequiredAcks::Leader).unwrap();
+    assert!(!produced.acknowledged);
+    a.partition.await_acks(0, RequiredAcks::Leader, "acks 1");
+    a.partition.await_acks(0, RequiredAcks::All, "acks all");
+    assert_eq!(a.told(), [Effect::FlushWanted { token: ITSELF }]);
+    a.append(1);
+    assert_eq!(a.told(), [], "one flush serves everybody who came before it began");
+    for replica in [B, C] {
+        ask(&mut a, &fetch(replica, 2, 0, 0));
+    }
+    assert_eq!(a.high_watermark(), 0, "the followers have it, the leader's disk does not");
+    let flush = a.partition.begin_flush(&mut a.effects).unwrap().unwrap();
+    a.append(1);
+    assert_eq!(a.told(), [Effect::FlushWanted { token: ITSELF }], "what comes during a flush wants another");
+    a.partition.finish_flush(NOW, flush.run(), &mut a.effects).unwrap();
+    assert_eq!(a.high_watermark(), 2);
+    assert_eq!(a.outcomes(), [("acks 1", Ok(())), ("acks all", Ok(()))]);
+    assert!(a.partition.flush_wanted());
+    a.flush();
+    assert!(!a.partition.flush_wanted());
+}
+
+#[test]
+fn rule_27_a_duplicate_waits_for_the_original() {
+    let (mut a, _b, _c) = three();
+    let mut builder = taffrail_protocol::record_batch::BatchBuilder::new(
+        taffrail_protocol::record_batch::Compression::None,
+    );
+    builder.producer(5, 0, 0);
+    builder.append(NOW, None, Some(b"once"), &[]);
+    let original = builder.build().unwrap();
+    let header = taffrail_protocol::record_batch::BatchHeader::parse(&original).unwrap();
+    for duplicate in [false, true] {
+        let mut bytes = original.clone();
+        let produced =
+            a.partition.produce(NOW, &mut bytes, &header, RequiredAcks::All, &mut a.effects).unwrap();
+        assert_eq!((produced.info.duplicate, produced.acknowledged), (duplicate, false));
+    }
+    for replica in [B, C] {
+        ask(&mut a, &fetch(replica, 1, 0, 0));
+    }
+    let mut bytes = original.clone();
+    let produced = a.partition.produce(NOW, &mut bytes, &header, RequiredAcks::All, &mut a.effects).unwrap();
+    assert!(produced.info.duplicate && produced.acknowledged);
+}
+
+#[test]
+fn rule_27_a_fetch_that_diverges_counts_for_nothing() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    a.append(4);
+    a.assign(with_isr(record(A, 2, 1), &[A, B]));
+    a.append(4);
+    // B led epoch 1 and has two records of it behind two of epoch 0.
+    let answer = ask(&mut a, &fetch(B, 4, 1, 2));
+    assert_eq!(answer.diverging, Some(EpochEntry { epoch: 0, start_offset: 4 }));
+    assert!(answer.records.is_empty());
+    // C has more of epoch 0 than there was.
+    let answer = ask(&mut a, &fetch(C, 6, 0, 2));
+    assert_eq!(answer.diverging, Some(EpochEntry { epoch: 0, start_offset: 4 }));
+    assert_eq!(a.high_watermark(), 0);
+    assert!(a.proposals().is_empty());
+}
+
+#[test]
+fn a_fetch_outside_of_the_log_learns_where_the_log_starts_and_does_not_count() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A]));
+    a.assign(PartitionRecord { min_isr: 1, ..with_isr(record(A, 0, 1), &[A]) });
+    a.append(6);
+    a.partition.log_mut().set_log_start_offset(4).unwrap();
+    let answer = ask(&mut a, &fetch(B, 3, 0, 0));
+    assert_eq!((answer.error, answer.log_start_offset), (ErrorCode::OFFSET_OUT_OF_RANGE, 4));
+    let answer = ask(&mut a, &fetch(C, 9, -1, 0));
+    assert_eq!((answer.error, answer.log_start_offset), (ErrorCode::OFFSET_OUT_OF_RANGE, 4));
+    assert!(a.proposals().is_empty());
+    assert_eq!(a.partition.low_watermark(), Some(4));
+}
+
+#[test]
+fn a_follower_is_told_a_new_high_watermark_without_waiting_for_records() {
+    let (mut a, _b, _c) = three();
+    let news = |a: &mut Node, fetch: &ReplicaFetch| {
+        a.partition.replica_fetch(NOW, fetch, &mut a.effects).unwrap().high_watermark_is_news
+    };
+    a.append(1);
+    assert!(news(&mut a, &fetch(B, 1, 0, 0)), "at first everything is news");
+    assert!(!news(&mut a, &fetch(B, 1, 0, 0)));
+    a.partition.await_append("B");
+    a.told();
+    assert!(news(&mut a, &fetch(C, 1, 0, 0)));
+    assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 1 }]);
+    assert!(news(&mut a, &fetch(B, 1, 0, 0)));
+}
+
+#[test]
+fn a_leader_whose_log_fails_says_so_once_and_goes_on_answering() {
+    let (mut a, _b, _c) = three();
+    a.append(2);
+    a.fill_disk();
+    let failed = a.produce(1, RequiredAcks::Leader).unwrap_err();
+    assert_eq!(failed.code(), ErrorCode::KAFKA_STORAGE_ERROR);
+    assert_eq!(a.told(), [Effect::Failed { token: ITSELF }]);
+    a.tick();
+    a.produce(1, RequiredAcks::Leader).unwrap_err();
+    assert_eq!(a.told(), []);
+    assert!(matches!(a.partition.health(NOW).log, LogState::Failed { .. }));
+    assert_eq!(ask(&mut a, &fetch(B, 0, -1, 0)).error, ErrorCode::NONE);
+}
+
+#[test]
+fn a_new_life_of_a_member_takes_its_place_in_one_proposal() {
+    let (mut a, _b, _c) = three();
+    let reborn = Member { incarnation: 40, ..B };
+    ask(&mut a, &fetch(reborn, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, C, reborn]);
+    a.append(1);
+    ask(&mut a, &fetch(reborn, 1, 0, 0));
+    ask(&mut a, &fetch(C, 1, 0, 0));
+    assert_eq!(a.high_watermark(), 0, "the former life is in the ISR still");
+}
+
+#[test]
+fn one_replica_alone_commits_what_it_appends() {
+    let mut a = Node::new(A);
+    let alone = PartitionRecord { replicas: vec![1], min_isr: 1, ..with_isr(record(A, 0, 0), &[A]) };
+    a.assign(alone);
+    assert!(a.produce(2, RequiredAcks::All).unwrap().acknowledged);
+    assert_eq!(a.high_watermark(), 2);
+    a.tick();
+    assert_eq!(a.told(), []);
+}
+
+#[test]
+fn a_follower_that_catches_up_holds_the_same_bytes() {
+    let (mut a, mut b, mut c) = three();
+    for records in [1, 3, 2] {
+        a.produce(records, RequiredAcks::Leader).unwrap();
+    }
+    assert!(matches!(round(&mut a, &mut b), FetchedOutcome::Appended { bytes, .. } if bytes > 0));
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    catch_up(&mut a, &mut b);
+    assert_eq!(b.batches(), [(0, 0), (1, 0), (4, 0)]);
+    assert_eq!(a.batches(), b.batches());
+    assert_eq!((b.high_watermark(), c.high_watermark()), (6, 6));
+    let position = b.partition.fetch_position().unwrap();
+    assert_eq!(fetch_of(B, &position), fetch(B, 6, 0, 0));
+    assert!(ask(&mut a, &fetch(B, 6, 0, 0)).records.is_empty());
+}
