@@ -225,6 +225,10 @@ fn largest(config_type: ConfigType) -> i64 {
 pub enum ConfigSource {
     /// Set on the topic.
     DynamicTopicConfig,
+    /// Set on the broker while it ran.
+    DynamicBrokerConfig,
+    /// Set for all brokers while they ran.
+    DynamicDefaultBrokerConfig,
     /// Given to the broker at its start.
     StaticBrokerConfig,
     /// Nobody set it.
@@ -236,6 +240,8 @@ impl ConfigSource {
     pub fn id(self) -> i8 {
         match self {
             Self::DynamicTopicConfig => 1,
+            Self::DynamicBrokerConfig => 2,
+            Self::DynamicDefaultBrokerConfig => 3,
             Self::StaticBrokerConfig => 4,
             Self::DefaultConfig => 5,
         }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::Cluster;
 use crate::config::BrokerConfig;
+use crate::config::live::LiveConfig;
 use crate::controller_link::ControllerLink;
 use crate::fetch_session::{FetchSessionCache, FetchSessionLimits};
 use crate::group::GroupConfig;
@@ -33,8 +34,10 @@ const DECODED: RangeInclusive<usize> = 1024 * 1024..=64 * 1024 * 1024;
 pub struct Broker {
     /// The broker's id.
     pub id: i32,
-    /// Kafka's broker keys with the values in effect.
+    /// Kafka's broker keys with the values that the broker was started with.
     pub config: BrokerConfig,
+    /// The same with what was set while it runs: for keys that can be, and for the defaults of topics.
+    pub live: LiveConfig,
     /// Brokers, topics, and the replicas that live here.
     pub cluster: Cluster,
     /// The way to ask the controller.
@@ -76,6 +79,7 @@ impl Broker {
         let seed = random::below(i64::from(i32::MAX));
         Self {
             id,
+            live: LiveConfig::new(id, &config),
             cluster: Cluster::new(cluster_id.into()),
             controller,
             fetch_sessions: Mutex::new(FetchSessionCache::new(sessions, u32::try_from(seed).unwrap_or(0))),

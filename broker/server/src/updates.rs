@@ -13,6 +13,7 @@ use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{Replica, Topic, TopicPartition};
+use crate::dynamic_config;
 use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
@@ -48,6 +49,7 @@ impl Updates {
 
     /// Applies one update. Blocks on the disk; has to be called within the runtime.
     pub fn apply(&self, update: &ClusterUpdate) {
+        dynamic_config::apply(&self.broker, update);
         let cluster = &self.broker.cluster;
         for broker in &update.brokers {
             cluster.put_broker(broker.clone());
@@ -146,7 +148,7 @@ impl Updates {
 
     /// Brings topics to their new state: opens what is missing, all topics' logs side by side, then takes the roles.
     fn put_topics(&self, targets: Vec<Target<'_>>) {
-        let config = &self.broker.config;
+        let config = &self.broker.live.now();
         let changes = targets.iter().flat_map(|Target { record, known, partitions }| {
             let log_config = log_config(&config.topic(&record.config), config);
             partitions.iter().map(move |partition| {
@@ -181,12 +183,13 @@ impl Updates {
     }
 
     fn put_topic(&self, record: TopicRecord, known: Option<&Topic>, changes: Vec<Change>, noted: bool) {
-        let config = self.broker.config.topic(&record.config);
+        let live = self.broker.live.now();
+        let config = live.topic(&record.config);
         let mut partitions = known.map(|topic| topic.partitions.clone()).unwrap_or_default();
         if known.is_some_and(|topic| topic.record.config != record.config) {
             let mut effects = Effects::new();
             for replica in partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
-                let config = log_config(&config, &self.broker.config);
+                let config = log_config(&config, &live);
                 replica.lock().update_config(clock::now_ms(), config, &mut effects);
             }
             carry_out(&mut effects);

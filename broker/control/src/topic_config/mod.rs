@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-pub use resolved::{CleanupPolicy, CompressionType, TimestampType, TopicConfig, describe};
+pub use resolved::{BrokerLayer, CleanupPolicy, CompressionType, TimestampType, TopicConfig, describe};
 
 use crate::config_value::{Accepts, ConfigType, ConfigValue, accepted, nearest, parse, shortened};
 

@@ -80,8 +80,8 @@ pub struct TopicConfig {
 }
 
 impl TopicConfig {
-    /// The configuration of a topic on which `overrides` are set, on a broker that was started with `broker_settings`
-    /// (broker keys and their values, without those left at their default). Both were checked where they came in; an
+    /// The configuration of a topic on which `overrides` are set, on a broker with `broker_settings` (broker keys and
+    /// their values, without those left at their default). Both were checked where they came in; an
     /// entry that cannot be read all the same, because another release wrote it, counts as not set.
     pub fn resolve(overrides: &BTreeMap<String, String>, broker_settings: &BTreeMap<String, String>) -> Self {
         let values = Values { overrides, broker_settings };
@@ -196,7 +196,7 @@ impl Values<'_> {
         }
     }
 
-    fn entry(&self, key: &'static TopicKey) -> ConfigEntry {
+    fn entry(&self, key: &'static TopicKey, layers: &[BrokerLayer<'_>]) -> ConfigEntry {
         let on_topic = self.overrides.get(key.name).filter(|text| key.parse(text).is_ok());
         let mut synonyms: Vec<ConfigSynonym> = Vec::new();
         let mut add = |name, value: &str, source| {
@@ -205,9 +205,11 @@ impl Values<'_> {
         if let Some(value) = on_topic {
             add(key.name, value, ConfigSource::DynamicTopicConfig);
         }
-        for synonym in key.broker_synonyms {
-            if let Some(value) = self.broker_settings.get(synonym.key) {
-                add(synonym.key, value, ConfigSource::StaticBrokerConfig);
+        for (source, settings) in layers {
+            for synonym in key.broker_synonyms {
+                if let Some(value) = settings.get(synonym.key) {
+                    add(synonym.key, value, *source);
+                }
             }
         }
         for synonym in key.broker_synonyms {
@@ -228,14 +230,16 @@ impl Values<'_> {
     }
 }
 
-/// Every key of a topic, ordered by name, with its value in effect and where it comes from. The arguments are those of
-/// [`TopicConfig::resolve`].
-pub fn describe(
-    overrides: &BTreeMap<String, String>,
-    broker_settings: &BTreeMap<String, String>,
-) -> Vec<ConfigEntry> {
+/// Settings of a broker that came in one way.
+pub type BrokerLayer<'a> = (ConfigSource, &'a BTreeMap<String, String>);
+
+/// Every key of a topic, ordered by name, with its value in effect and where it comes from. `layers` are the broker's
+/// settings, those that win first.
+pub fn describe(overrides: &BTreeMap<String, String>, layers: &[BrokerLayer<'_>]) -> Vec<ConfigEntry> {
+    let all = layers.iter().rev().flat_map(|(_, settings)| settings.iter());
+    let broker_settings = &all.map(|(key, value)| (key.clone(), value.clone())).collect();
     let values = Values { overrides, broker_settings };
-    TopicKey::all().iter().map(|key| values.entry(key)).collect()
+    TopicKey::all().iter().map(|key| values.entry(key, layers)).collect()
 }
 
 #[cfg(test)]
@@ -248,7 +252,8 @@ mod tests {
     }
 
     fn entry(name: &str, overrides: &[(&str, &str)], broker: &[(&str, &str)]) -> ConfigEntry {
-        let entries = describe(&settings(overrides), &settings(broker));
+        let entries =
+            describe(&settings(overrides), &[(ConfigSource::StaticBrokerConfig, &settings(broker))]);
         entries.into_iter().find(|entry| entry.name == name).unwrap()
     }
 
@@ -339,6 +344,26 @@ mod tests {
                 ("log.roll.hours", Some("168"), ConfigSource::DefaultConfig),
             ]
         );
+    }
+
+    #[test]
+    fn what_was_set_while_the_broker_ran_comes_before_what_it_was_started_with() {
+        let (own, all) =
+            (settings(&[("log.segment.bytes", "100")]), settings(&[("log.segment.bytes", "200")]));
+        let started = settings(&[("log.segment.bytes", "300"), ("log.roll.ms", "4")]);
+        let layers = [
+            (ConfigSource::DynamicBrokerConfig, &own),
+            (ConfigSource::DynamicDefaultBrokerConfig, &all),
+            (ConfigSource::StaticBrokerConfig, &started),
+        ];
+        let entries = describe(&BTreeMap::new(), &layers);
+        let bytes = entries.iter().find(|entry| entry.name == "segment.bytes").unwrap();
+        assert_eq!((bytes.value.as_deref(), bytes.source.id()), (Some("100"), 2));
+        let listed: Vec<_> = bytes.synonyms.iter().map(|s| (s.value.as_deref(), s.source.id())).collect();
+        let default = (Some("1073741824"), 5);
+        assert_eq!(listed, [(Some("100"), 2), (Some("200"), 3), (Some("300"), 4), default]);
+        let ms = entries.iter().find(|entry| entry.name == "segment.ms").unwrap();
+        assert_eq!((ms.value.as_deref(), ms.source.id()), (Some("4"), 4));
     }
 
     #[test]

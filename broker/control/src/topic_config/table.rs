@@ -13,7 +13,6 @@ const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
 const COMPACTION: Honoured = OnlyDefault("logs are not compacted yet");
 const RETENTION: Honoured = OnlyDefault("old segments are not deleted yet");
 const RECOMPRESSION: Honoured = OnlyDefault("batches are kept in the codec that the producer chose");
-const THROTTLES: Honoured = OnlyDefault("replication is not throttled yet");
 const TIERING: Honoured = OnlyDefault("there is no tiered storage yet");
 const PREALLOCATION: Honoured = OnlyDefault("segment files grow as they are written");
 
@@ -100,7 +99,7 @@ pub(super) static KEYS: [TopicKey; 33] = [
     key("flush.ms", Long, FOREVER, AtLeast(0), Fully)
         .broker(&[unset("log.flush.interval.ms", 1), same("log.flush.scheduler.interval.ms", FOREVER)])
         .doc("How long a record may stay unsynced before its log is synced to disk."),
-    key("follower.replication.throttled.replicas", List, "", ThrottledReplicas, THROTTLES).doc(
+    key("follower.replication.throttled.replicas", List, "", ThrottledReplicas, Fully).doc(
         "Replicas whose fetching is held to the followers' replication quota, as partition:broker pairs; * means all.",
     ),
     key("index.interval.bytes", Int, "4096", AtLeast(0), Fully)
@@ -109,7 +108,7 @@ pub(super) static KEYS: [TopicKey; 33] = [
             "How many bytes of log lie between two entries of the offset index. Fewer make look-ups shorter and indexes \
              larger.",
         ),
-    key("leader.replication.throttled.replicas", List, "", ThrottledReplicas, THROTTLES).doc(
+    key("leader.replication.throttled.replicas", List, "", ThrottledReplicas, Fully).doc(
         "Replicas that are sent data within the leaders' replication quota only, as partition:broker pairs; * means \
          all.",
     ),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use taffrail_control::config_value::{
     ConfigEntry, ConfigSource, ConfigSynonym, ConfigValue, accepted, nearest, parse, shortened,
 };
-use taffrail_control::topic_config::{self, TopicConfig, TopicKey};
+use taffrail_control::topic_config::{self, BrokerLayer, TopicConfig, TopicKey};
 
-use super::keys::{BrokerKey, Handling};
+use super::keys::{BrokerKey, Handling, Settable};
 
 /// What `taffrail dev` with this many brokers sets before the user's settings, where one would be surprised by Kafka's
 /// defaults: one broker cannot hold three replicas of the offsets topic, and whoever asks for three brokers wants records
@@ -114,10 +114,12 @@ pub struct BrokerConfig {
     pub default_replication_factor: i16,
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
+    pub follower_replication_throttled_rate: i64,
     pub group_initial_rebalance_delay_ms: i32,
     pub group_max_session_timeout_ms: i32,
     pub group_max_size: i32,
     pub group_min_session_timeout_ms: i32,
+    pub leader_replication_throttled_rate: i64,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_scheduler_interval_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
@@ -157,7 +159,41 @@ pub struct BrokerConfig {
     pub socket_receive_buffer_bytes: i32,
     pub socket_request_max_bytes: i32,
     pub socket_send_buffer_bytes: i32,
-    settings: BTreeMap<String, String>,
+    settings: Settings,
+}
+
+/// What was set, by key, and how it came in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Settings {
+    /// At the start.
+    pub(super) started: BTreeMap<String, String>,
+    /// For all brokers, while they run.
+    pub(super) of_all: BTreeMap<String, String>,
+    /// For this broker, while it runs.
+    pub(super) own: BTreeMap<String, String>,
+    /// What wins of each key.
+    merged: BTreeMap<String, String>,
+}
+
+impl Settings {
+    pub(super) fn new(
+        started: BTreeMap<String, String>,
+        of_all: BTreeMap<String, String>,
+        own: BTreeMap<String, String>,
+    ) -> Self {
+        let all = started.iter().chain(&of_all).chain(&own);
+        let merged = all.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Self { started, of_all, own, merged }
+    }
+
+    /// By how they came in, those that win first.
+    fn layers(&self) -> [BrokerLayer<'_>; 3] {
+        [
+            (ConfigSource::DynamicBrokerConfig, &self.own),
+            (ConfigSource::DynamicDefaultBrokerConfig, &self.of_all),
+            (ConfigSource::StaticBrokerConfig, &self.started),
+        ]
+    }
 }
 
 impl BrokerConfig {
@@ -175,7 +211,7 @@ impl BrokerConfig {
             check(key.as_ref(), value.as_ref())?;
             kept.insert(key.as_ref().to_owned(), value.as_ref().trim().to_owned());
         }
-        let config = Self::read(kept);
+        let config = Self::read(Settings::new(kept, BTreeMap::new(), BTreeMap::new()));
         let (low, high) = (config.group_min_session_timeout_ms, config.group_max_session_timeout_ms);
         if low > high {
             return Err(ConfigError::Conflict {
@@ -188,21 +224,23 @@ impl BrokerConfig {
         Ok(config)
     }
 
-    fn read(settings: BTreeMap<String, String>) -> Self {
-        let values = Values(&settings);
+    fn read(settings: Settings) -> Self {
+        let values = Values(&settings.merged);
         Self {
             auto_create_topics_enable: values.bool("auto.create.topics.enable"),
             broker_heartbeat_interval_ms: values.int("broker.heartbeat.interval.ms"),
-            broker_rack: settings.get("broker.rack").filter(|rack| !rack.is_empty()).cloned(),
+            broker_rack: settings.merged.get("broker.rack").filter(|rack| !rack.is_empty()).cloned(),
             broker_session_timeout_ms: values.int("broker.session.timeout.ms"),
             connections_max_idle_ms: values.long("connections.max.idle.ms"),
             default_replication_factor: values.short("default.replication.factor"),
             delete_topic_enable: values.bool("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),
+            follower_replication_throttled_rate: values.long("follower.replication.throttled.rate"),
             group_initial_rebalance_delay_ms: values.int("group.initial.rebalance.delay.ms"),
             group_max_session_timeout_ms: values.int("group.max.session.timeout.ms"),
             group_max_size: values.int("group.max.size"),
             group_min_session_timeout_ms: values.int("group.min.session.timeout.ms"),
+            leader_replication_throttled_rate: values.long("leader.replication.throttled.rate"),
             log_flush_offset_checkpoint_interval_ms: values.int("log.flush.offset.checkpoint.interval.ms"),
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
             log_flush_start_offset_checkpoint_interval_ms: values
@@ -237,6 +275,7 @@ impl BrokerConfig {
                 .long("replica.high.watermark.checkpoint.interval.ms"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
             replica_selector_by_rack: settings
+                .merged
                 .get("replica.selector.class")
                 .is_some_and(|class| !class.is_empty()),
             replica_socket_timeout_ms: values.int("replica.socket.timeout.ms"),
@@ -249,54 +288,63 @@ impl BrokerConfig {
         }
     }
 
-    /// The settings that were given, by key: what [`TopicConfig::resolve`] and [`topic_config::describe`] take as the
-    /// broker's.
-    pub fn settings(&self) -> &BTreeMap<String, String> {
+    /// The configuration once these settings of all brokers and of this one have come in while it runs; those that came
+    /// in before give way. What was lowered to fit into the memory stays so.
+    pub(super) fn with_dynamic(
+        &self,
+        of_all: BTreeMap<String, String>,
+        own: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            queued_max_request_bytes: self.queued_max_request_bytes,
+            socket_request_max_bytes: self.socket_request_max_bytes,
+            offsets_load_buffer_size: self.offsets_load_buffer_size,
+            ..Self::read(Settings::new(self.settings.started.clone(), of_all, own))
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// The configuration of a topic with these settings of its own.
     pub fn topic(&self, overrides: &BTreeMap<String, String>) -> TopicConfig {
-        TopicConfig::resolve(overrides, &self.settings)
+        TopicConfig::resolve(overrides, &self.settings.merged)
     }
 
     /// Every key of a topic with these settings of its own, for DescribeConfigs.
     pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
-        topic_config::describe(overrides, &self.settings)
+        topic_config::describe(overrides, &self.settings.layers())
     }
 
     /// Every key of the broker, ordered by name, for DescribeConfigs. `decided` holds values of keys that something
-    /// other than a setting decides, such as `listeners`. All are read-only: none can be changed while the broker runs.
+    /// other than a setting decides, such as `listeners`. Keys that cannot be set at the start are there once they are set.
     pub fn describe(&self, decided: &BTreeMap<&str, String>) -> Vec<ConfigEntry> {
-        let mut entries: Vec<_> = BrokerKey::all()
+        let set = |key: &&BrokerKey| self.settings.merged.contains_key(key.name);
+        let keys = BrokerKey::all().chain(BrokerKey::only_dynamic().filter(set));
+        let mut entries: Vec<_> = keys
             .map(|key| {
-                let given = decided.get(key.name).or_else(|| self.settings.get(key.name));
-                let given = given.map(|value| (Some(value.as_str()), ConfigSource::StaticBrokerConfig));
-                let default = key.default.map(|value| (Some(value), ConfigSource::DefaultConfig));
-                let sensitive = key.config_type.is_sensitive();
-                let synonyms: Vec<_> = given
-                    .into_iter()
-                    .chain(default)
-                    .map(|(value, source)| ConfigSynonym {
-                        name: key.name,
-                        value: value.filter(|_| !sensitive).map(str::to_owned),
-                        source,
-                    })
-                    .collect();
-                ConfigEntry {
-                    name: key.name,
-                    value: synonyms.first().and_then(|synonym| synonym.value.clone()),
-                    source: synonyms.first().map_or(ConfigSource::DefaultConfig, |synonym| synonym.source),
-                    read_only: true,
-                    sensitive,
-                    config_type: key.config_type,
-                    documentation: key.documentation,
-                    synonyms,
-                }
+                let decided =
+                    decided.get(key.name).map(|value| (value.as_str(), ConfigSource::StaticBrokerConfig));
+                let layers = self.settings.layers();
+                let given =
+                    layers.iter().filter_map(|(source, set)| Some((set.get(key.name)?.as_str(), *source)));
+                let default = key.default.map(|value| (value, ConfigSource::DefaultConfig));
+                described(key, decided.into_iter().chain(given).chain(default))
             })
             .collect();
         entries.sort_by_key(|entry| entry.name);
         entries
+    }
+
+    /// The keys that are set for all brokers while they run, ordered by name, for DescribeConfigs.
+    pub fn describe_of_all(&self) -> Vec<ConfigEntry> {
+        let set = self.settings.of_all.iter();
+        let entry = |(name, value): (&String, &String)| {
+            let key = BrokerKey::find_any(name)?;
+            Some(described(key, [(value.as_str(), ConfigSource::DynamicDefaultBrokerConfig)]))
+        };
+        set.filter_map(entry).collect()
     }
 
     /// Lowers what would not fit into `memory_bytes` and says what was lowered; afterwards `queued_max_request_bytes`
@@ -337,6 +385,26 @@ impl BrokerConfig {
     }
 }
 
+fn described<'a>(
+    key: &'static BrokerKey,
+    values: impl IntoIterator<Item = (&'a str, ConfigSource)>,
+) -> ConfigEntry {
+    let sensitive = key.config_type.is_sensitive();
+    let shown = |value: &str| (!sensitive).then(|| value.to_owned());
+    let synonym = |(value, source): (&str, _)| ConfigSynonym { name: key.name, value: shown(value), source };
+    let synonyms: Vec<_> = values.into_iter().map(synonym).collect();
+    ConfigEntry {
+        name: key.name,
+        value: synonyms.first().and_then(|synonym| synonym.value.clone()),
+        source: synonyms.first().map_or(ConfigSource::DefaultConfig, |synonym| synonym.source),
+        read_only: key.settable() == Settable::AtStart,
+        sensitive,
+        config_type: key.config_type,
+        documentation: key.documentation,
+        synonyms,
+    }
+}
+
 fn lower(key: &'static str, value: i64, limit: i64, lowered: &mut Vec<Lowered>) -> i64 {
     if value > limit {
         lowered.push(Lowered { key, from: value, to: limit });
@@ -347,6 +415,11 @@ fn lower(key: &'static str, value: i64, limit: i64, lowered: &mut Vec<Lowered>) 
 fn check(name: &str, value: &str) -> Result<(), ConfigError> {
     let key = BrokerKey::find(name)
         .ok_or_else(|| ConfigError::UnknownKey { key: shortened(name), nearest: suggestion(name) })?;
+    check_value(key, value)
+}
+
+/// Checks a value of a known key.
+pub(super) fn check_value(key: &'static BrokerKey, value: &str) -> Result<(), ConfigError> {
     if let Handling::DecidedElsewhere(decided) = key.handling {
         return Err(ConfigError::DecidedElsewhere { key: key.name, decided });
     }
@@ -366,7 +439,7 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
 }
 
 /// The broker key that gives the topic key `name` its default, else the nearest broker key.
-fn suggestion(name: &str) -> Option<&'static str> {
+pub(super) fn suggestion(name: &str) -> Option<&'static str> {
     let of_topic_key =
         TopicKey::find(name).and_then(|key| key.broker_synonyms.first()).map(|synonym| synonym.key);
     of_topic_key.or_else(|| nearest(name, BrokerKey::all().map(|key| key.name)))
@@ -382,7 +455,7 @@ struct Values<'a>(&'a BTreeMap<String, String>);
 impl Values<'_> {
     /// The value in effect. `None` only for a key that is not in the table or has no default, which a test rules out.
     fn value(&self, name: &str) -> Option<ConfigValue> {
-        let key = BrokerKey::find(name)?;
+        let key = BrokerKey::find_any(name)?;
         let set = self.0.get(name).and_then(|text| parse(key.config_type, key.accepts, text));
         set.or_else(|| default(key))
     }
@@ -431,7 +504,7 @@ mod tests {
             };
             let some = config(&[(key.name, &value)]);
             let mut without_settings = some.clone();
-            without_settings.settings.clear();
+            without_settings.settings = Settings::default();
             let topics = BTreeMap::new();
             assert!(
                 without_settings != none || some.topic(&topics) != none.topic(&topics),

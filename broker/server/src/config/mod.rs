@@ -1,8 +1,9 @@
-//! What the broker is told: the command line ([`cli`]), Kafka's broker keys ([`keys`], [`BrokerConfig`]) and how much
-//! memory there is ([`memory`]).
+//! What the broker is told: the command line ([`cli`]), Kafka's broker keys ([`keys`], [`BrokerConfig`], and as they are
+//! set while it runs [`live`]) and how much memory there is ([`memory`]).
 
 pub mod cli;
 pub mod keys;
+pub mod live;
 pub mod memory;
 pub mod size;
 

@@ -171,13 +171,14 @@ fn success(
             ..CreatableTopicResult::default()
         };
     }
-    let configs = broker.config.describe_topic(&made.config).into_iter().map(|entry| CreatableTopicConfigs {
-        name: Cow::Borrowed(entry.name),
-        value: entry.value.map(Cow::Owned),
-        read_only: entry.read_only,
-        config_source: entry.source.id(),
-        is_sensitive: entry.sensitive,
-    });
+    let configs =
+        broker.live.now().describe_topic(&made.config).into_iter().map(|entry| CreatableTopicConfigs {
+            name: Cow::Borrowed(entry.name),
+            value: entry.value.map(Cow::Owned),
+            read_only: entry.read_only,
+            config_source: entry.source.id(),
+            is_sensitive: entry.sensitive,
+        });
     CreatableTopicResult {
         name: name.into(),
         topic_id,

@@ -14,17 +14,9 @@ use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::broker::Broker;
 use crate::call::Call;
+use crate::config_changes::resource_type;
 use crate::net::parked::Answer;
 use crate::request::{Operation, RequestContext, Resource, authorize, throttle_time_ms};
-
-/// What a resource is (`org.apache.kafka.common.config.ConfigResource.Type`).
-mod resource_type {
-    pub const TOPIC: i8 = 2;
-    pub const BROKER: i8 = 4;
-    pub const BROKER_LOGGER: i8 = 8;
-    pub const CLIENT_METRICS: i8 = 16;
-    pub const GROUP: i8 = 32;
-}
 
 /// Why a resource is not described.
 struct Refusal {
@@ -93,8 +85,11 @@ fn entries(
         }
         resource_type::BROKER => {
             check(context, Resource::Cluster, ErrorCode::CLUSTER_AUTHORIZATION_FAILED)?;
-            // What holds for all brokers can be set at their start only, and is told by each of them.
-            if name.is_empty() { Ok(Vec::new()) } else { broker_entries(broker, name) }
+            if name.is_empty() {
+                Ok(broker.live.now().describe_of_all())
+            } else {
+                broker_entries(broker, name)
+            }
         }
         resource_type::BROKER_LOGGER => {
             check(context, Resource::Cluster, ErrorCode::CLUSTER_AUTHORIZATION_FAILED)?;
@@ -136,7 +131,7 @@ fn topic_entries(broker: &Broker, name: &str) -> Result<Vec<ConfigEntry>, Refusa
         return Err(Refusal { code: ErrorCode::INVALID_TOPIC_EXCEPTION, message });
     }
     match broker.cluster.topic(name) {
-        Some(topic) => Ok(broker.config.describe_topic(&topic.record.config)),
+        Some(topic) => Ok(broker.live.now().describe_topic(&topic.record.config)),
         None => Err(Refusal { code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message: None }),
     }
 }
@@ -158,7 +153,7 @@ fn broker_entries(broker: &Broker, name: &str) -> Result<Vec<ConfigEntry>, Refus
         ("broker.id", id.clone()),
         ("node.id", id),
     ]);
-    Ok(broker.config.describe(&decided))
+    Ok(broker.live.now().describe(&decided))
 }
 
 fn described(entry: ConfigEntry, detail: Detail) -> DescribeConfigsResourceResult<'static> {
@@ -190,7 +185,7 @@ mod tests {
 
     fn retention(detail: Detail) -> DescribeConfigsResourceResult<'static> {
         let own = BTreeMap::from([("segment.ms".to_owned(), "10".to_owned())]);
-        let entries = topic_config::describe(&own, &BTreeMap::new());
+        let entries = topic_config::describe(&own, &[]);
         let entry = entries.into_iter().find(|entry| entry.name == "segment.ms").unwrap();
         described(entry, detail)
     }

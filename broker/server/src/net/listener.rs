@@ -24,13 +24,13 @@ pub struct AcceptLimits {
 /// Counts open connections and refuses those above the limits.
 #[derive(Debug)]
 pub struct Admission {
-    limits: AcceptLimits,
     open: Mutex<Open>,
     all_closed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    limits: AcceptLimits,
     total: usize,
     per_ip: HashMap<IpAddr, usize>,
 }
@@ -62,7 +62,13 @@ pub enum Refusal {
 impl Admission {
     /// Nothing is open yet.
     pub fn new(limits: AcceptLimits) -> Arc<Self> {
-        Arc::new(Self { limits, open: Mutex::default(), all_closed: Notify::new() })
+        let open = Open { limits, total: 0, per_ip: HashMap::new() };
+        Arc::new(Self { open: Mutex::new(open), all_closed: Notify::new() })
+    }
+
+    /// From now on other limits hold. Who is connected already stays.
+    pub fn set_limits(&self, limits: AcceptLimits) {
+        self.open.lock().limits = limits;
     }
 
     /// Takes a place for a connection from `ip`.
@@ -71,12 +77,13 @@ impl Admission {
     /// [`Refusal`] names the limit that is reached.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refusal> {
         let mut open = self.open.lock();
-        if open.total >= self.limits.total {
-            return Err(Refusal::Total { limit: self.limits.total });
+        let limits = open.limits;
+        if open.total >= limits.total {
+            return Err(Refusal::Total { limit: limits.total });
         }
         let from_ip = open.per_ip.get(&ip).copied().unwrap_or(0);
-        if from_ip >= self.limits.per_ip {
-            return Err(Refusal::PerIp { limit: self.limits.per_ip });
+        if from_ip >= limits.per_ip {
+            return Err(Refusal::PerIp { limit: limits.per_ip });
         }
         open.total += 1;
         open.per_ip.insert(ip, from_ip + 1);

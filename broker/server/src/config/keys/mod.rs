@@ -1,12 +1,15 @@
 //! Every broker configuration key of Apache Kafka 4.1 (`kafka.server.KafkaConfig`), internal ones included: those that
-//! Taffrail acts on ([`honoured`]) and those that it knows and refuses to change ([`later`]).
+//! Taffrail acts on ([`honoured`]) and those that it knows and refuses to change ([`later`]). Beside these, the keys that
+//! can only be set while a broker runs ([`dynamic`]).
 
+mod dynamic;
 mod honoured;
 mod later;
 
 #[cfg(test)]
 pub use honoured::RACK_AWARE_SELECTOR;
 use taffrail_control::config_value::{Accepts, ConfigType};
+use taffrail_control::topic_config::TopicKey;
 
 /// One broker configuration key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +39,43 @@ pub enum Handling {
     DecidedElsewhere(&'static str),
 }
 
+/// When a broker key can be set (KIP-226).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settable {
+    /// At the broker's start only.
+    AtStart,
+    /// While brokers run, for one or for all of them.
+    WhileRunning,
+    /// While brokers run, for all of them only: it is the controller that acts on it.
+    ForAllBrokers,
+}
+
 impl BrokerKey {
+    /// When it can be set.
+    pub fn settable(&self) -> Settable {
+        let gives_default =
+            |key: &TopicKey| key.broker_synonyms.iter().any(|synonym| synonym.key == self.name);
+        match self.name {
+            "min.insync.replicas" | "unclean.leader.election.enable" => Settable::ForAllBrokers,
+            "max.connections" | "max.connections.per.ip" | "producer.id.expiration.ms" => {
+                Settable::WhileRunning
+            }
+            _ if Self::only_dynamic().any(|key| key == self) => Settable::WhileRunning,
+            _ if TopicKey::all().iter().any(gives_default) => Settable::WhileRunning,
+            _ => Settable::AtStart,
+        }
+    }
+
+    /// The keys that cannot be set at the start, ordered by name.
+    pub fn only_dynamic() -> impl Iterator<Item = &'static BrokerKey> {
+        dynamic::KEYS.iter()
+    }
+
+    /// The key of this name, those that cannot be set at the start among them.
+    pub fn find_any(name: &str) -> Option<&'static BrokerKey> {
+        Self::find(name).or_else(|| Self::only_dynamic().find(|key| key.name == name))
+    }
+
     /// The key of this name.
     pub fn find(name: &str) -> Option<&'static BrokerKey> {
         [honoured::KEYS.as_slice(), later::KEYS.as_slice()]
@@ -87,6 +126,17 @@ mod tests {
                 assert!(parse(key.config_type, key.accepts, default).is_some(), "{}", key.name);
             }
         }
+    }
+
+    #[test]
+    fn what_can_be_set_while_a_broker_runs_acts_then() {
+        let settable = |name: &str| BrokerKey::find_any(name).unwrap().settable();
+        assert_eq!(settable("log.roll.hours"), Settable::WhileRunning);
+        assert_eq!(settable("leader.replication.throttled.rate"), Settable::WhileRunning);
+        assert_eq!(settable("min.insync.replicas"), Settable::ForAllBrokers);
+        assert_eq!(settable("num.io.threads"), Settable::AtStart);
+        assert!(BrokerKey::only_dynamic().all(|key| BrokerKey::find(key.name).is_none()));
+        assert!(BrokerKey::only_dynamic().is_sorted_by(|a, b| a.name < b.name));
     }
 
     #[test]

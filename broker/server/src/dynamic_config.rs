@@ -1,0 +1,41 @@
+//! What follows when the configuration of brokers changes while they run.
+
+use std::sync::Arc;
+
+use taffrail_control::session::ClusterUpdate;
+use taffrail_replication::partition::Effects;
+
+use crate::broker::Broker;
+use crate::clock;
+use crate::cluster::Topic;
+use crate::lifecycle::accept_limits;
+use crate::replicas::log_config;
+use crate::waiter::carry_out;
+
+/// Takes over what an update says of the brokers' configuration, before anything else of it. Whoever applies updates
+/// does so one after the other.
+pub fn apply(broker: &Broker, update: &ClusterUpdate) {
+    if !broker.live.apply(&update.broker_configs, update.snapshot) {
+        return;
+    }
+    let config = broker.live.now();
+    tracing::info!("the configuration of this broker was changed");
+    broker.admission.set_limits(accept_limits(&config));
+    for topic in broker.cluster.topics() {
+        let of_topic = config.topic(&topic.record.config);
+        let mut effects = Effects::new();
+        for replica in topic.partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
+            replica.lock().update_config(clock::now_ms(), log_config(&of_topic, &config), &mut effects);
+        }
+        carry_out(&mut effects);
+        if of_topic != topic.config {
+            broker.cluster.put_topic(Arc::new(Topic {
+                name: Arc::clone(&topic.name),
+                id: topic.id,
+                record: topic.record.clone(),
+                config: of_topic,
+                partitions: topic.partitions.clone(),
+            }));
+        }
+    }
+}
