@@ -122,8 +122,15 @@ handlers! {
     DeleteTopics: delete_topics;
     InitProducerId: init_producer_id;
     DescribeConfigs: describe_configs;
+    AlterConfigs: alter_configs;
     CreatePartitions: create_partitions;
     DeleteGroups: delete_groups;
+    ElectLeaders: elect_leaders;
+    IncrementalAlterConfigs: incremental_alter_configs;
+    AlterPartitionReassignments: alter_partition_reassignments;
+    ListPartitionReassignments: list_partition_reassignments;
+    DescribeQuorum: describe_quorum;
     DescribeCluster: describe_cluster;
+    UnregisterBroker: unregister_broker;
     DescribeTopicPartitions: describe_topic_partitions;
 }

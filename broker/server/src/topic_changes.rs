@@ -1,5 +1,5 @@
-//! What the handlers that change topics share: one question to the controller for all topics of a request that may go
-//! there, and one outcome for each of them in the end.
+//! What the handlers that change the cluster share: one question to the controller for all parts of a request that may
+//! go there, and one outcome for each of them in the end.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -50,14 +50,30 @@ impl<T, K: Eq + Hash + Clone> Unique<T, K> {
     }
 }
 
-/// Asks the controller about as many topics as `checked` has `Ok`s, which `request` makes a request of, and puts its
-/// outcomes in the places of those; refusals stay where they are. Without any `Ok` nobody is asked.
+/// [`decide_each`] of topics.
 pub async fn decide<T>(
     controller: &ControllerLink,
     timeout_ms: i32,
     checked: Vec<Result<T, ApiError>>,
     request: impl FnOnce(Vec<T>) -> ControllerRequest,
 ) -> Vec<Outcome> {
+    let outcomes = |response| match response {
+        ControllerResponse::Topics(outcomes) => Some(outcomes),
+        _ => None,
+    };
+    decide_each(controller, timeout_ms, checked, request, outcomes).await
+}
+
+/// Asks the controller about as many things as `checked` has `Ok`s, which `request` makes a request of, and puts the
+/// outcomes that are in its response in the places of those; refusals stay where they are. Without any `Ok` nobody is
+/// asked.
+pub async fn decide_each<T, R>(
+    controller: &ControllerLink,
+    timeout_ms: i32,
+    checked: Vec<Result<T, ApiError>>,
+    request: impl FnOnce(Vec<T>) -> ControllerRequest,
+    outcomes: impl FnOnce(ControllerResponse) -> Option<Vec<Result<R, ApiError>>>,
+) -> Vec<Result<R, ApiError>> {
     let mut to_ask = Vec::with_capacity(checked.len());
     let mut refused = Vec::with_capacity(checked.len());
     for topic in checked {
@@ -72,25 +88,29 @@ pub async fn decide<T>(
     let mut outcomes = if to_ask.is_empty() {
         Outcomes::Each(Vec::new().into_iter())
     } else {
-        ask(controller, timeout_ms, request(to_ask)).await
+        match ask(controller, timeout_ms, request(to_ask)).await {
+            ControllerResponse::Failed(error) => Outcomes::All(error),
+            response => outcomes(response)
+                .map_or_else(|| Outcomes::All(unexpected()), |outcomes| Outcomes::Each(outcomes.into_iter())),
+        }
     };
     refused.into_iter().map(|refused| refused.map_or_else(|| outcomes.next(), Err)).collect()
 }
 
 /// The controller's answer, to be handed out topic by topic.
-enum Outcomes {
-    Each(std::vec::IntoIter<Outcome>),
+enum Outcomes<R> {
+    Each(std::vec::IntoIter<Result<R, ApiError>>),
     /// The request as a whole failed.
     All(ApiError),
 }
 
-impl Outcomes {
-    fn next(&mut self) -> Outcome {
+impl<R> Outcomes<R> {
+    fn next(&mut self) -> Result<R, ApiError> {
         match self {
             Self::Each(outcomes) => outcomes.next().unwrap_or_else(|| {
                 refuse(
                     ErrorCode::UNKNOWN_SERVER_ERROR,
-                    "the controller answered for fewer topics than it was asked",
+                    "the controller's answer has fewer parts than its question",
                 )
             }),
             Self::All(error) => Err(error.clone()),
@@ -98,29 +118,33 @@ impl Outcomes {
     }
 }
 
-/// `timeout_ms` is how long the client waits; without a positive one it waits as long as the broker does. What the
-/// controller has begun when the time is up goes on.
-async fn ask(controller: &ControllerLink, timeout_ms: i32, request: ControllerRequest) -> Outcomes {
+/// Asks the controller. `timeout_ms` is how long the client waits; without a positive one it waits as long as the broker
+/// does. What the controller has begun when the time is up goes on.
+pub async fn ask(
+    controller: &ControllerLink,
+    timeout_ms: i32,
+    request: ControllerRequest,
+) -> ControllerResponse {
     let asked = controller.request(request);
-    let response = match u64::try_from(timeout_ms) {
-        Ok(timeout_ms @ 1..) => tokio::time::timeout(Duration::from_millis(timeout_ms), asked).await,
-        _ => Ok(asked.await),
-    };
-    match response {
-        Ok(ControllerResponse::Topics(outcomes)) => Outcomes::Each(outcomes.into_iter()),
-        Ok(ControllerResponse::Failed(error)) => Outcomes::All(error),
-        Ok(_) => Outcomes::All(ApiError {
-            code: ErrorCode::UNKNOWN_SERVER_ERROR,
-            message: "the controller answered a request about topics with something else".to_owned(),
-        }),
-        Err(_elapsed) => Outcomes::All(ApiError {
+    let Ok(timeout) = u64::try_from(timeout_ms).map(Duration::from_millis) else { return asked.await };
+    if timeout.is_zero() {
+        return asked.await;
+    }
+    tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_elapsed| {
+        ControllerResponse::Failed(ApiError {
             code: ErrorCode::REQUEST_TIMED_OUT,
             message: format!(
                 "the controller did not answer within the {timeout_ms} ms that the request allows; \
                  it may still do what was asked"
             ),
-        }),
-    }
+        })
+    })
+}
+
+/// The controller answered something else than it was asked for.
+pub fn unexpected() -> ApiError {
+    let message = "the controller answered the request with something else than was asked".to_owned();
+    ApiError { code: ErrorCode::UNKNOWN_SERVER_ERROR, message }
 }
 
 #[cfg(test)]
