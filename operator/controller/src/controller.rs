@@ -87,6 +87,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub struct Controller {
     pub(crate) policy: Policy,
+    /// Where brokers are sent while this controller is not the active one.
+    active: Option<String>,
     pub(crate) phase: Phase,
     pub(crate) cluster: ClusterCell,
     pub(crate) topics: Vec<TopicCell>,
@@ -132,6 +134,7 @@ impl Controller {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
+            active: None,
             phase: Phase::New,
             cluster: Cell::new(ObjectKey::Cluster),
             topics: (0..TOPIC_SLICES).map(|slice| Cell::new(ObjectKey::Topics(slice))).collect(),
@@ -177,6 +180,7 @@ impl Controller {
             }
             Input::Store(answer) => self.on_store_answer(answer),
             Input::Said { session, message } => self.on_said(session, message),
+            Input::Deposed { active } => self.step_down(active),
             Input::SessionEnded { session } => self.on_session_ended(session),
             Input::Tick => self.on_tick(),
         }
@@ -211,7 +215,7 @@ impl Controller {
             ToController::LogEnds { incarnation, query_id, ends } => {
                 self.on_log_ends(session, incarnation, query_id, ends);
             }
-            ToController::Held { .. } => {}
+            ToController::Held { incarnation, partitions } => self.on_held(session, incarnation, partitions),
         }
     }
 
@@ -225,7 +229,8 @@ impl Controller {
             self.refuse_session(session, broker_id, reason);
         } else if !self.is_ready() {
             // It will be the active one in a moment, or another is.
-            self.outputs.push(Output::Send { session, message: FromController::Redirect { active: None } });
+            let active = self.active.clone();
+            self.outputs.push(Output::Send { session, message: FromController::Redirect { active } });
             self.close_session(session);
         } else {
             self.sessions.entry(session).or_default();
@@ -288,6 +293,26 @@ impl Controller {
         self.event(Event::BrokerRefused { broker_id, reason: reason.clone() });
         self.outputs.push(Output::Send { session, message: FromController::Refused { reason } });
         self.close_session(session);
+    }
+
+    /// Ends all sessions, so that brokers find the active controller (rule 32).
+    pub(crate) fn send_brokers_away(&mut self, active: Option<String>) {
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            let message = FromController::Redirect { active: active.clone() };
+            self.outputs.push(Output::Send { session, message });
+            self.close_session(session);
+        }
+        // Whoever is back here counts anew.
+        self.liveness.begin(self.cluster.committed(), self.clock.now_ms());
+    }
+
+    /// Another controller is the active one. All that is known may be outdated by now.
+    fn step_down(&mut self, active: Option<String>) {
+        self.send_brokers_away(active.clone());
+        let outputs = std::mem::take(&mut self.outputs);
+        let next_store_request = self.next_store_request;
+        *self = Self { active, outputs, next_store_request, ..Self::new(self.policy) };
     }
 
     /// Ends a session. Its broker may come back.

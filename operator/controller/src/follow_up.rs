@@ -95,6 +95,7 @@ impl Controller {
                 };
                 self.send(session, FromController::Response { request_id, response });
             }
+            (ClusterIntent::LiftCreations { above }, _) => self.creations.skip(above),
             (ClusterIntent::ReserveCreations, ClusterOutcome::Creations { first }) => {
                 self.creations.next = first;
                 self.creations.end = first + CREATION_BLOCK;
@@ -164,6 +165,8 @@ impl Controller {
         }
         let Some(admitted) = self.sessions.get_mut(&session) else { return };
         admitted.broker = Some(member);
+        // It can be asked how far its logs reach.
+        self.contests.stir_all();
         let cluster = self.cluster.committed();
         let cluster_id = cluster.cluster_id.clone();
         let me = cluster.broker(member.broker_id);
@@ -258,6 +261,9 @@ impl Controller {
             }
             (PartitionIntent::Reassign { ticket, .. }, PartitionDecision::Through(result)) => {
                 self.requests.settle(ticket, result.map(|()| Success::Done));
+            }
+            (PartitionIntent::Lift { topic_id, partition, told }, PartitionDecision::Fulfilled) => {
+                self.on_lifted(topic_id, partition, told);
             }
             (PartitionIntent::Propose { session, proposal, .. }, PartitionDecision::Refused(reason)) => {
                 self.refuse_isr(session, &proposal, reason);

@@ -16,6 +16,7 @@ mod controller;
 mod election;
 mod follow_up;
 mod health;
+mod held;
 mod isr;
 mod leaders;
 mod liveness;

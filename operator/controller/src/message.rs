@@ -17,8 +17,13 @@ pub struct SessionId(pub u64);
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// The first input: asks the store for everything.
+    /// This controller is to be the active one: it asks the store for everything.
     Start,
+    /// It is the active one no more (rule 32), until it is told to start again.
+    Deposed {
+        /// The active controller's address, where it is known.
+        active: Option<String>,
+    },
     /// The store answered.
     Store(StoreAnswer),
     /// A broker says something.
@@ -82,6 +87,7 @@ pub enum Event {
     Reassigning { topic: String, partitions: usize },
     Reassigned { topic: String, partitions: usize, cancelled: bool },
     MinIsrChanged { topic: String, partitions: usize },
+    StoreBehind { topic: String, partition: i32, leader_epoch: i32 },
     SwapFailed { object: String, lost: bool },
 }
 
@@ -93,6 +99,7 @@ impl Event {
             | Self::BrokerFenced { .. }
             | Self::AllSilent { .. }
             | Self::UncleanElection { .. }
+            | Self::StoreBehind { .. }
             | Self::SwapFailed { .. } => true,
             Self::LeadersMoved { without_leader, .. } => *without_leader > 0,
             _ => false,
@@ -176,6 +183,10 @@ impl fmt::Display for Event {
                     "{partitions} partitions of topic {topic} need another number of replicas in sync from now on"
                 )
             }
+            Self::StoreBehind { topic, partition, leader_epoch } => write!(
+                f,
+                "the store is behind what brokers know of partition {topic}-{partition}, as after a restore from a backup;                  it has epoch {leader_epoch} now and gets a leader when all of its replicas are back"
+            ),
             Self::SwapFailed { object, lost: false } => {
                 write!(
                     f,

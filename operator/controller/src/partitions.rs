@@ -9,6 +9,7 @@ use crate::cell::Verdict;
 use crate::configs;
 use crate::election::{self, View};
 use crate::health::Health;
+use crate::held;
 use crate::isr;
 use crate::message::SessionId;
 use crate::model::{ClusterState, Member, PartitionSlice, PartitionState, Piece, SliceTopic, TopicEntry};
@@ -45,6 +46,8 @@ pub(crate) enum PartitionIntent {
         winner: Member,
         ticket: Option<Ticket>,
     },
+    /// The record shall be above a leader epoch that a broker has acted on (rule 25).
+    Lift { topic_id: Uuid, partition: i32, told: i32 },
 }
 
 impl PartitionIntent {
@@ -81,6 +84,12 @@ impl<'a> Outlook<'a> {
         let bad_logs = self.health.bad(topic_id, partition);
         View { cluster: self.cluster, going: Some(self.going), bad_logs }
     }
+}
+
+/// Lifts the record above an epoch that was told; whether it was behind.
+pub(crate) fn lift(slice: &mut PartitionSlice, topic_id: Uuid, partition: i32, told: i32) -> bool {
+    let Some(record) = slice.partition_mut(topic_id, partition) else { return false };
+    held::lifted(record, told).map(|lifted| *record = lifted).is_some()
 }
 
 /// Decides on a proposal of `sender`'s.

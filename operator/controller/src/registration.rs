@@ -28,6 +28,10 @@ pub(crate) enum ClusterIntent {
         registration: Box<Registration>,
     },
     ReserveCreations,
+    /// A broker knows of a topic of that creation.
+    LiftCreations {
+        above: u64,
+    },
     AllocateProducerIds {
         session: SessionId,
         request_id: u64,
@@ -108,6 +112,14 @@ pub(crate) fn decide(
             let first = state.next_creation;
             state.next_creation += CREATION_BLOCK;
             Verdict::Changed(intent, ClusterOutcome::Creations { first })
+        }
+        ClusterIntent::LiftCreations { above } => {
+            let behind = state.next_creation <= above && above < u64::MAX / 2;
+            if !behind {
+                return Verdict::Unchanged(intent, ClusterOutcome::Moot);
+            }
+            state.next_creation = above + 1;
+            Verdict::Changed(intent, ClusterOutcome::Moot)
         }
         ClusterIntent::AllocateProducerIds { .. } => {
             let first = state.next_producer_id;

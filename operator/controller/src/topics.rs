@@ -78,12 +78,17 @@ impl Creations {
         self.next >= self.end
     }
 
-    /// A number above `above`; `None` when a new block has to be reserved first. A block that another controller has
-    /// overtaken is of no use any more.
-    fn take(&mut self, above: u64) -> Option<u64> {
+    /// Gives out none up to `above`.
+    pub(crate) fn skip(&mut self, above: u64) {
         if self.next <= above && self.next < self.end {
             self.next = self.end;
         }
+    }
+
+    /// A number above `above`; `None` when a new block has to be reserved first. A block that another controller has
+    /// overtaken is of no use any more.
+    fn take(&mut self, above: u64) -> Option<u64> {
+        self.skip(above);
         (self.next < self.end).then(|| {
             self.next += 1;
             self.next - 1

@@ -101,6 +101,9 @@ impl Controller {
             PartitionIntent::Reassign { ticket, topic_id, wish } => {
                 return self.reassign(slice, ticket, topic_id, wish);
             }
+            PartitionIntent::Lift { topic_id, partition, told } => {
+                partitions::lift(slice, topic_id, partition, told)
+            }
             PartitionIntent::Propose { session, sender, proposal } => {
                 return partitions::propose(slice, session, sender, proposal, &outlook);
             }
@@ -194,6 +197,9 @@ impl Controller {
         if !was_read {
             self.event(Event::SwapFailed { object: key.to_string(), lost });
             self.ready.insert(key);
+            if !lost {
+                self.send_brokers_away(None);
+            }
         }
     }
 

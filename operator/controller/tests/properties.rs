@@ -244,6 +244,9 @@ impl World {
         let node = &mut self.nodes[at];
         match message {
             FromController::Update(update) => {
+                if update.snapshot {
+                    node.topics.clear();
+                }
                 for topic in &update.topics {
                     let stored = &self.history.topics[&topic.topic_id];
                     assert_eq!(*stored, (topic.name.to_string(), topic.creation), "published after done");
@@ -522,6 +525,9 @@ fn a_controller_that_did_not_see_a_deletion_does_not_bring_the_records_back() {
     world.settle(0);
     // The second one writes into the same partition slice, fails, and reads it without the records.
     world.apply(&Op::Create { at: 1, name: 3, partitions: 1, factor: 1 });
+    world.settle(1);
+    assert!(world.nodes[1].sessions.is_empty(), "rule 32: somebody else writes");
+    world.register(1, 2, false, true);
     world.settle(1);
     assert_eq!(world.nodes[1].topics.keys().collect::<Vec<_>>(), ["d"]);
     let Some(Object::Partitions(slice)) = world.store.get(ObjectKey::Partitions(0)).map(|s| s.object) else {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "helpers of tests are tests")]
 
 mod cluster;
+mod controllers;
 mod elections;
 mod fencing;
 mod proposals;

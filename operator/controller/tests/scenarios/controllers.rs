@@ -1,0 +1,193 @@
+//! More than one controller, and a store that is not what it was (rules 1, 3, 25, 32).
+
+use taffrail_control::session::{
+    ControllerRequest, ControllerResponse, FromController, HeldPartition, IsrRefusal, LogClaim, NewTopic,
+    ToController,
+};
+use taffrail_controller::Policy;
+use taffrail_controller::message::{Event, Input};
+use taffrail_controller::model::{Object, ObjectKey};
+use taffrail_controller::store::{Store, StoreAction, StoreRequest, StoreRequestId};
+use taffrail_protocol::Uuid;
+
+use crate::cluster::Cluster;
+
+/// Another controller swaps the object for what `change` makes of it.
+fn overwrite(cluster: &mut Cluster, key: ObjectKey, change: impl FnOnce(&mut Object)) {
+    let mut stored = cluster.store.get(key).unwrap();
+    change(&mut stored.object);
+    let action = StoreAction::Put { key, expected: stored.version, object: stored.object };
+    cluster.store.execute(vec![StoreRequest { id: StoreRequestId(0), action }]);
+}
+
+fn redirects(cluster: &Cluster, id: i32) -> Vec<Option<String>> {
+    let inbox = cluster.brokers[&id].inbox.iter();
+    let redirects = inbox.filter_map(|message| match message {
+        FromController::Redirect { active } => Some(active.clone()),
+        _ => None,
+    });
+    redirects.collect()
+}
+
+#[test]
+fn rule_32_a_controller_whose_swap_fails_sends_its_brokers_away_and_decides_anew() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    // Another controller takes 3 out of the ISR.
+    let isr = cluster.members(&[1, 2]);
+    overwrite(&mut cluster, ObjectKey::Partitions(0), |object| {
+        let Object::Partitions(slice) = object else { panic!("{object:?}") };
+        let record = slice.partition_mut(topic, 0).unwrap();
+        (record.isr, record.partition_epoch) = (isr, 1);
+    });
+    let stale = cluster.proposal(topic, 0, &cluster.members(&[1, 2, 3]));
+    let stale = taffrail_control::session::IsrProposal { partition_epoch: 0, ..stale };
+    assert_eq!(cluster.propose(1, vec![stale]), [] as [IsrRefusal; 0], "nobody is left to be told");
+    assert_eq!(redirects(&cluster, 1), [None]);
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_none()));
+    assert_eq!(cluster.state(topic, 0), (Some(1), 0, vec![1, 2], vec![]), "the proposal was stale");
+    // Nobody is fenced for being sent away.
+    cluster.pass(2_000, 500, &[]);
+    for id in 1..=3 {
+        cluster.connect(id, LogClaim::Clean);
+    }
+    cluster.pass(4_000, 500, &[1, 2, 3]);
+    assert_eq!(cluster.state(topic, 0), (Some(1), 0, vec![1, 2], vec![]));
+}
+
+#[test]
+fn rule_32_a_deposed_controller_redirects_and_knows_nothing_until_it_starts_again() {
+    let mut cluster = Cluster::start(2, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    let active = Some("http://other:9190".to_owned());
+    // A write is on its way.
+    let incarnation = cluster.brokers[&1].incarnation;
+    cluster.say(1, ToController::ControlledShutdown { incarnation });
+    cluster.input(Input::Deposed { active: active.clone() });
+    assert_eq!(redirects(&cluster, 1), std::slice::from_ref(&active));
+    cluster.settle();
+    assert_eq!(cluster.asked, []);
+    cluster.connect(2, LogClaim::Clean);
+    assert_eq!(redirects(&cluster, 2), [active]);
+    cluster.input(Input::Start);
+    cluster.settle();
+    cluster.connect(2, LogClaim::Clean);
+    assert_eq!(cluster.told(2, topic, 0).unwrap().leader_epoch, cluster.record(topic, 0).leader_epoch);
+}
+
+#[test]
+fn rule_3_a_record_that_names_a_fenced_or_former_leader_is_mended_by_whoever_reads_it() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3], &[1, 2, 3]], &[]);
+    cluster.kill(1, &[2, 3]);
+    cluster.start_broker(3, LogClaim::Clean);
+    // A controller that has not heard of either writes the records as they were before.
+    let former = cluster.members(&[1, 2]);
+    overwrite(&mut cluster, ObjectKey::Partitions(0), |object| {
+        let Object::Partitions(slice) = object else { panic!("{object:?}") };
+        let record = slice.partition_mut(topic, 0).unwrap();
+        (record.leader, record.isr) = (Some(former[0]), former.clone());
+        record.leader_epoch += 1;
+        record.partition_epoch += 1;
+    });
+    cluster.restart_controller(Policy::default());
+    assert_eq!(cluster.state(topic, 0), (Some(2), 3, vec![2], vec![]));
+}
+
+fn held(topic_id: Uuid, creation: u64, leader_epoch: i32) -> HeldPartition {
+    HeldPartition { topic_id, partition: 0, creation, leader_epoch }
+}
+
+fn tell_held(cluster: &mut Cluster, id: i32, held: HeldPartition) {
+    let incarnation = cluster.brokers[&id].incarnation;
+    cluster.say(id, ToController::Held { incarnation, partitions: vec![held] });
+    cluster.settle();
+}
+
+#[test]
+fn rule_25_a_restored_store_is_lifted_above_what_brokers_hold_and_the_longest_log_leads() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let backup = cluster.store.clone();
+    // 1 is left behind by 2 and 3.
+    cluster.kill(1, &[2, 3]);
+    cluster.connect(1, LogClaim::Clean);
+    assert_eq!(cluster.state(topic, 0), (Some(2), 1, vec![2, 3], vec![]));
+    cluster.store = backup;
+    cluster.restart_controller(Policy::default());
+    for id in 1..=3 {
+        cluster.connect(id, LogClaim::Clean);
+    }
+    assert_eq!(cluster.state(topic, 0), (Some(1), 0, vec![1, 2, 3], vec![]), "as the backup has it");
+    tell_held(&mut cluster, 1, held(topic, 1, 0));
+    assert_eq!(cluster.state(topic, 0).1, 0, "1 knows of nothing else");
+    tell_held(&mut cluster, 3, held(topic, 1, 1));
+    let lifted = cluster.record(topic, 0);
+    assert_eq!((lifted.leader, lifted.leader_epoch, lifted.isr.len()), (None, 2, 3));
+    assert!(lifted.partition_epoch > 1_000_000, "above whatever brokers hold");
+    let told = |event: &&Event| matches!(event, Event::StoreBehind { .. });
+    assert_eq!(cluster.events.iter().filter(told).count(), 1);
+    for (id, end) in [(1, (0, 50)), (2, (1, 60))] {
+        cluster.answer_log_ends(id, Some(end));
+        assert_eq!(cluster.record(topic, 0).leader, None, "not all have answered");
+    }
+    // Nor is it enough after a while: the third may have the most.
+    cluster.pass(3_000, 500, &[1, 2, 3]);
+    assert_eq!(cluster.record(topic, 0).leader, None);
+    cluster.answer_log_ends(3, Some((1, 61)));
+    assert_eq!(cluster.state(topic, 0), (Some(3), 3, vec![3], vec![]));
+    assert_eq!(cluster.record(topic, 0).unclean_epoch, Some(3));
+    // What is told again later is no news.
+    tell_held(&mut cluster, 2, held(topic, 1, 1));
+    assert_eq!(cluster.state(topic, 0).1, 3);
+}
+
+#[test]
+fn rule_25_the_lifted_record_outlives_the_controller_that_lifted_it() {
+    let mut cluster = Cluster::start(2, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    tell_held(&mut cluster, 2, held(topic, 1, 7));
+    cluster.restart_controller(Policy::default());
+    cluster.connect(1, LogClaim::Clean);
+    cluster.connect(2, LogClaim::Clean);
+    assert_eq!(cluster.record(topic, 0).leader, None, "nobody is taken for in sync");
+    cluster.answer_log_ends(1, Some((7, 50)));
+    cluster.answer_log_ends(2, Some((7, 51)));
+    assert_eq!(cluster.state(topic, 0), (Some(2), 9, vec![2], vec![]));
+}
+
+#[test]
+fn rule_25_a_controller_that_is_merely_behind_reads_again_and_lifts_nothing() {
+    let mut cluster = Cluster::start(2, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    let leader = cluster.member(2);
+    overwrite(&mut cluster, ObjectKey::Partitions(0), |object| {
+        let Object::Partitions(slice) = object else { panic!("{object:?}") };
+        let record = slice.partition_mut(topic, 0).unwrap();
+        (record.leader, record.leader_epoch, record.partition_epoch) = (Some(leader), 1, 1);
+    });
+    tell_held(&mut cluster, 2, held(topic, 1, 1));
+    assert_eq!(cluster.state(topic, 0), (Some(2), 1, vec![1, 2], vec![]));
+    assert_eq!(cluster.told(2, topic, 0).unwrap().leader_epoch, 1);
+}
+
+#[test]
+fn rule_25_a_sole_replica_goes_on_at_once_and_creations_go_on_above_what_is_held() {
+    let mut cluster = Cluster::start(1, Policy::default());
+    let topic = cluster.create("t", &[&[1]], &[]);
+    tell_held(&mut cluster, 1, held(topic, 70_000, 7));
+    assert_eq!(cluster.state(topic, 0), (Some(1), 9, vec![1], vec![]));
+    tell_held(&mut cluster, 1, held(topic, u64::MAX, i32::MAX));
+    assert_eq!(cluster.state(topic, 0).1, 9, "nobody ever counted so far");
+    let topics = vec![NewTopic { name: "u".into(), ..NewTopic::default() }];
+    let made = cluster.request(ControllerRequest::CreateTopics { topics, validate_only: false });
+    assert!(matches!(made, Some(ControllerResponse::Topics(_))));
+    let Some(Object::Topics(slice)) = cluster
+        .store
+        .get(ObjectKey::Topics(taffrail_controller::slicing::topic_slice("u")))
+        .map(|stored| stored.object)
+    else {
+        panic!("the topic is stored");
+    };
+    assert!(slice.topics["u"].creation > 70_000);
+}
