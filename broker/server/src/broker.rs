@@ -19,6 +19,7 @@ use crate::net::listener::Admission;
 use crate::net::memory::MemoryBudget;
 use crate::producer_ids::ProducerIds;
 use crate::random;
+use crate::replication::Errands;
 
 /// A fetch session unused for this long may give way to another (Kafka: two minutes, not configurable).
 const SESSION_EVICTION_MS: i64 = 120_000;
@@ -50,6 +51,8 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     /// Where replicas that began a new segment wait to be synced.
     pub sync_queue: SyncQueue,
+    /// What is to be done for the replicas.
+    pub errands: Arc<Errands>,
     /// Memory that requests and unsent answers may hold.
     pub request_memory: Arc<MemoryBudget>,
     /// Memory that the arrays of one request may take once they are decoded.
@@ -86,6 +89,7 @@ impl Broker {
             groups: Groups::new(group_config(&config)),
             producer_ids: ProducerIds::default(),
             sync_queue,
+            errands: Arc::default(),
             request_memory: MemoryBudget::new(request_memory),
             decoded_limit_bytes: (request_memory / DECODED_SHARE).clamp(*DECODED.start(), *DECODED.end()),
             admission: lifecycle::admission(&config),

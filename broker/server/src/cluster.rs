@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use taffrail_control::session::{BrokerRecord, PartitionRecord, TopicRecord};
+use taffrail_control::session::{BrokerRecord, LogState, PartitionRecord, TopicRecord};
 use taffrail_control::topic_config::TopicConfig;
 use taffrail_log::FileStorage;
 use taffrail_protocol::Uuid;
@@ -18,6 +18,9 @@ use taffrail_replication::partition::Partition;
 
 /// A replica that lives on this broker. The lock is held for one step, never across I/O on a socket or an await.
 pub type Replica = Mutex<Partition<FileStorage, PartitionWaiter>>;
+
+/// Names a partition for ever: topic id and number.
+pub type PartitionKey = (Uuid, i32);
 
 /// A topic, its configuration and its partitions. Replaced as a whole when any of it changes.
 pub struct Topic {
@@ -40,6 +43,8 @@ pub struct TopicPartition {
     pub record: PartitionRecord,
     /// The replica here, if there is one.
     pub replica: Option<Arc<Replica>>,
+    /// Why there is none where the record says that there is: its log is missing, or cannot be opened.
+    pub absence: Option<LogState>,
 }
 
 impl Topic {
@@ -90,6 +95,24 @@ impl Cluster {
         self.state.read().by_id.get(&id).cloned()
     }
 
+    /// The replica of a partition that lives here.
+    pub fn replica(&self, (topic_id, number): PartitionKey) -> Option<Arc<Replica>> {
+        self.topic_by_id(topic_id)?.partition(number)?.replica.clone()
+    }
+
+    /// How a partition is called in messages to people.
+    pub fn name(&self, (topic_id, number): PartitionKey) -> String {
+        match self.topic_by_id(topic_id) {
+            Some(topic) => format!("{}-{number}", topic.name),
+            None => format!("{topic_id}-{number}"),
+        }
+    }
+
+    /// Shows `look` each topic, in no order. It must not ask for anything else of the cluster meanwhile.
+    pub fn for_each_topic(&self, look: impl FnMut(&Arc<Topic>)) {
+        self.state.read().by_id.values().for_each(look);
+    }
+
     /// All topics, by name.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<_> = self.state.read().by_name.values().cloned().collect();
@@ -122,9 +145,20 @@ impl Cluster {
         self.state.read().brokers.values().cloned().collect()
     }
 
-    /// Puts a broker in or replaces it.
-    pub fn put_broker(&self, broker: BrokerRecord) {
-        self.state.write().brokers.insert(broker.broker_id, Arc::new(broker));
+    /// The broker of this id, fenced or not.
+    pub fn broker(&self, id: i32) -> Option<Arc<BrokerRecord>> {
+        self.state.read().brokers.get(&id).cloned()
+    }
+
+    /// Puts a broker in or replaces it. A record without a token, of a controller that has not heard it yet, leaves the
+    /// token known for the same incarnation as it is.
+    pub fn put_broker(&self, mut broker: BrokerRecord) {
+        let mut state = self.state.write();
+        let known = state.brokers.get(&broker.broker_id);
+        if let Some(known) = known.filter(|known| known.incarnation == broker.incarnation) {
+            broker.peer_token = broker.peer_token.or(known.peer_token);
+        }
+        state.brokers.insert(broker.broker_id, Arc::new(broker));
     }
 
     /// Takes a broker out.

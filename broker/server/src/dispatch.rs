@@ -12,15 +12,13 @@ use crate::call::Call;
 use crate::handler;
 use crate::net::connection::Service;
 use crate::net::parked::{Answer, Waiter};
+use crate::peer::Authentication;
 use crate::request::RequestContext;
-
-/// The principal of everybody on a listener without authentication.
-const ANONYMOUS: &str = "User:ANONYMOUS";
 
 /// Handles the requests of one connection.
 pub struct Dispatcher {
     broker: Arc<Broker>,
-    principal: Arc<str>,
+    authentication: Authentication,
     listener: Arc<str>,
     address: SocketAddr,
     /// The last client id seen: it rarely changes on a connection, so it is kept rather than copied per request.
@@ -30,7 +28,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// For a connection from `address` that came in on `listener`.
     pub fn new(broker: Arc<Broker>, listener: Arc<str>, address: SocketAddr) -> Self {
-        Self { broker, principal: ANONYMOUS.into(), listener, address, client_id: "".into() }
+        Self { broker, authentication: Authentication::None, listener, address, client_id: "".into() }
     }
 
     fn call(&mut self, header: &RequestHeader<'_>, api: ApiKey, waiter: Waiter) -> Call {
@@ -41,7 +39,7 @@ impl Dispatcher {
         Call {
             broker: Arc::clone(&self.broker),
             context: RequestContext {
-                principal: Arc::clone(&self.principal),
+                principal: self.authentication.principal(),
                 listener: Arc::clone(&self.listener),
                 client_id: Arc::clone(&self.client_id),
                 address: self.address,
@@ -83,7 +81,16 @@ impl Service for Dispatcher {
         }
         let call = self.call(&header, api, waiter);
         drop(header);
-        route(call, frame, body)
+        match api {
+            // What these find out holds for the requests that follow.
+            ApiKey::SaslHandshake => {
+                handler::sasl_handshake::handle(call, &frame[body..], &mut self.authentication)
+            }
+            ApiKey::SaslAuthenticate => {
+                handler::sasl_authenticate::handle(call, &frame[body..], &mut self.authentication)
+            }
+            _ => route(call, frame, body),
+        }
     }
 }
 

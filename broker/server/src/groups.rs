@@ -250,6 +250,15 @@ impl GroupCell {
         });
     }
 
+    /// Has the coordinator told when everything below `end` is committed, which it may not be yet where another broker led
+    /// before (rule 33).
+    fn await_committed(self: &Arc<Self>, end: i64) {
+        let mut replica = self.replica.lock();
+        if replica.high_watermark() < end {
+            replica.await_commit(end - 1, PartitionWaiter::Group(Arc::clone(self)));
+        }
+    }
+
     fn tick_if_due(self: &Arc<Self>) -> Option<i64> {
         let due = |cell: &Self| cell.shard.lock().next_deadline();
         let deadline_ms = due(self)?;
@@ -269,7 +278,10 @@ impl GroupCell {
                 let mut replica = self.replica.lock();
                 (replica.read_to_end(offset, LOAD_BYTES)?, replica.high_watermark())
             };
-            let Some(range) = records else { return Ok((offset, high_watermark)) };
+            let Some(range) = records else {
+                self.await_committed(offset);
+                return Ok((offset, high_watermark));
+            };
             buffer.resize(range.len as usize, 0);
             let read = range.file.read_at(&mut buffer, range.position).map_err(LoadError::Io)?;
             let Some((whole, next_offset)) = end_of_whole_batches(&buffer[..read]) else {

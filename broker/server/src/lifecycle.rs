@@ -28,6 +28,7 @@ use crate::net::connection::{self, ConnectionError, ConnectionLimits};
 use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
 use crate::random;
 use crate::replicas::{RecoveredDir, Replicas};
+use crate::replication;
 use crate::updates::Updates;
 use crate::waiter::carry_out;
 use taffrail_replication::disk::DiskError;
@@ -128,6 +129,7 @@ impl RunningBroker {
         let directory_id =
             owned.as_ref().map_or_else(random::uuid, |owned| owned.dir.properties().directory_id);
         let claim = owned.as_ref().map_or(LogClaim::Unclean, |owned| owned.claim.claim);
+        let peer_token = random::uuid();
         let mut registration = Registration {
             contract_version: CONTRACT_VERSION,
             cluster_id: owned.as_ref().map(|owned| owned.dir.properties().cluster_id.clone()),
@@ -140,7 +142,7 @@ impl RunningBroker {
             log_dirs: vec![directory_id],
             features: Vec::new(),
             peer_address: Some(peer_address),
-            peer_token: random::uuid(),
+            peer_token,
             resumes: None,
         };
         let session = controller_session::open(&controller, &registration).await;
@@ -162,10 +164,9 @@ impl RunningBroker {
         let (queue, requests) = maintenance::sync_queue();
         let link = ControllerLink::new(millis(config.request_timeout_ms));
         let heartbeat_interval = millis(config.broker_heartbeat_interval_ms);
-        let sync_queue = queue.clone();
         let broker = Arc::new(Broker::new(id, config, &cluster_id, link.clone(), queue, metrics));
         let me = Member { broker_id: id, incarnation };
-        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, sync_queue)?);
+        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, &broker)?);
         let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);
         let (stop, stopped) = watch::channel(false);
         let (state_sender, mut state) = watch::channel(SessionState::default());
@@ -188,8 +189,9 @@ impl RunningBroker {
         let accepting = |listener| tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone()));
         let mut tasks: Vec<_> = listeners.into_iter().map(accepting).collect();
         tasks.push(tokio::spawn(Arc::clone(&broker.groups).run_clock(stopped.clone())));
-        let upkeep = maintenance::run(Arc::clone(&broker), Arc::clone(&replicas), requests, stopped);
+        let upkeep = maintenance::run(Arc::clone(&broker), Arc::clone(&replicas), requests, stopped.clone());
         tasks.push(tokio::spawn(upkeep));
+        tasks.extend(replication::start(&broker, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
         Ok(Self { broker, replicas, incarnation, stop, tasks, session, state })
     }

@@ -11,8 +11,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::Replica;
 use crate::replicas::Replicas;
-use crate::waiter::carry_out;
-use taffrail_replication::partition::Effects;
+use crate::replication::flush;
 
 /// Replicas whose sealed segments wait to be synced. More than that are found by the next round.
 const QUEUE: usize = 1024;
@@ -65,7 +64,7 @@ pub async fn run(
         tokio::select! {
             replica = requests.0.recv() => {
                 let Some(replica) = replica else { return };
-                in_background(move || sync(&replica)).await;
+                in_background(move || flush(&replica)).await;
             }
             _ = round.tick() => {
                 if broker.cluster.has_flush_settings() {
@@ -86,6 +85,7 @@ pub async fn run(
                     .await;
                 }
             }
+            () = broker.errands.checkpoint.notified() => checkpoint.reset_immediately(),
             _ = forget.tick() => forget_producers(&broker),
             _ = stop.changed() => return,
         }
@@ -104,30 +104,12 @@ async fn in_background(work: impl FnOnce() + Send + 'static) {
     let _ = tokio::task::spawn_blocking(work).await;
 }
 
-/// Syncs a log without holding its partition meanwhile.
-fn sync(replica: &Replica) {
-    let mut effects = Effects::new();
-    let flush = replica.lock().begin_flush(&mut effects);
-    carry_out(&mut effects);
-    let flushed = match flush {
-        Ok(Some(flush)) => flush.run(),
-        Ok(None) => return,
-        // Whoever poisoned it has told.
-        Err(_poisoned) => return,
-    };
-    let finished = replica.lock().finish_flush(clock::now_ms(), flushed, &mut effects);
-    carry_out(&mut effects);
-    if let Err(poisoned) = finished {
-        tracing::error!("{poisoned}; the partition serves reads only until the broker is started again");
-    }
-}
-
 fn sync_due(broker: &Broker) {
     let now_ms = clock::now_ms();
     for (_, replica) in broker.cluster.replicas() {
         let due = replica.lock().log().flush_due(now_ms);
         if due {
-            sync(&replica);
+            flush(&replica);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,18 +22,21 @@ use taffrail_replication::disk::opening::{Fresh, Opening};
 use taffrail_replication::partition::Partition;
 
 use crate::boot::{self, BootError};
+use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::Replica;
 use crate::config::BrokerConfig;
-use crate::maintenance::SyncQueue;
 use crate::random;
-use crate::waiter::{PartitionWaiter, Reporter};
+use crate::replication::Errands;
+use crate::waiter::PartitionWaiter;
 
 /// The directory of this broker's logs.
 pub struct Replicas {
     logs: ReplicaLogs<FileStorage>,
     me: Member,
-    sync_queue: SyncQueue,
+    errands: Arc<Errands>,
+    /// `replica.lag.time.max.ms`.
+    lag_time_max_ms: i64,
     /// One writer of the checkpoint files at a time.
     checkpointing: Mutex<()>,
 }
@@ -107,7 +110,7 @@ pub enum ReplicaError {
 
 impl Replicas {
     /// Takes over a data directory for the broker that was registered as `me` with `claim`, and removes what deleted
-    /// topics left in it. Replicas that want to be synced go to `sync_queue`.
+    /// topics left in it. What the replicas need done is noted down with `broker`.
     ///
     /// # Errors
     /// When the notes in it cannot be read or written.
@@ -117,21 +120,18 @@ impl Replicas {
         me: Member,
         claim: LogClaim,
         recovered: RecoveredLogs<FileStorage>,
-        sync_queue: SyncQueue,
+        broker: &Broker,
     ) -> Result<Self, LogsStartError> {
         for leftover in dir.leftovers() {
             remove(&storage, leftover);
         }
         let logs = ReplicaLogs::new(storage, dir, me, claim, recovered)?;
-        Ok(Self { logs, me, sync_queue, checkpointing: Mutex::new(()) })
-    }
-
-    /// A replica around its log.
-    fn replica(&self, log: Log<FileStorage>, record: &PartitionRecord, high_watermark: i64) -> Arc<Replica> {
-        Arc::new_cyclic(|replica| {
-            let reporter = Reporter::new(Weak::clone(replica), self.sync_queue.clone());
-            let reporter = PartitionWaiter::Reporter(reporter);
-            Mutex::new(Partition::new(log, record.clone(), high_watermark, self.me, reporter))
+        Ok(Self {
+            logs,
+            me,
+            errands: Arc::clone(&broker.errands),
+            lag_time_max_ms: broker.config.replica_lag_time_max_ms,
+            checkpointing: Mutex::new(()),
         })
     }
 
@@ -145,7 +145,7 @@ impl Replicas {
         name: &str,
         record: &PartitionRecord,
         config: LogConfig,
-    ) -> Result<Arc<Replica>, ReplicaError> {
+    ) -> Result<Replica, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
         let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms())?;
         if let Some(to) = &opened.set_aside {
@@ -166,7 +166,11 @@ impl Replicas {
         if matches!(opened.verdict, Opening::SetAside(Fresh::TakeBack) | Opening::Fresh(Fresh::TakeBack)) {
             tracing::info!("{partition} is assigned to this broker again; its old log is taken back");
         }
-        Ok(self.replica(log, record, high_watermark))
+        let key = (record.topic_id, record.partition);
+        let reporter = PartitionWaiter::Shell { errands: Arc::clone(&self.errands), key };
+        let mut replica = Partition::new(log, record.clone(), high_watermark, self.me, reporter);
+        replica.set_lag_time_max_ms(self.lag_time_max_ms);
+        Ok(Mutex::new(replica))
     }
 
     /// Notes the epochs of records that are about to be acted on (rule 31).

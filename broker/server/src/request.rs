@@ -4,11 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::peer::Peer;
+
+/// Who sends the requests of a connection.
+#[derive(Debug, Clone)]
+pub enum Principal {
+    /// Whoever did not prove who they are: `User:ANONYMOUS`.
+    Anonymous,
+    /// Another broker of the cluster.
+    Peer(Arc<Peer>),
+}
+
 /// Who asks, from where and by which version of an API.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
-    /// The authenticated name; `User:ANONYMOUS` on listeners without authentication.
-    pub principal: Arc<str>,
+    /// Who asks.
+    pub principal: Principal,
     /// The name of the listener the connection came in on.
     pub listener: Arc<str>,
     /// What the client calls itself.
@@ -119,7 +130,7 @@ mod tests {
     #[test]
     fn without_authorizer_the_operations_are_those_of_kafka() {
         let context = RequestContext {
-            principal: "User:ANONYMOUS".into(),
+            principal: Principal::Anonymous,
             listener: "PLAINTEXT".into(),
             client_id: "test".into(),
             address: ([127, 0, 0, 1], 1).into(),

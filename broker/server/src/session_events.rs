@@ -43,9 +43,11 @@ impl SessionEvents for Updates {
         !self.names_former_self()
     }
 
-    fn isr_refused(&self, _refused: &[RefusedIsr]) {}
+    fn isr_refused(&self, refused: &[RefusedIsr]) {
+        Self::isr_refused(self, refused);
+    }
 
-    fn log_ends(&self, _partitions: &[(Uuid, i32)]) -> Vec<LogEnd> {
-        Vec::new()
+    fn log_ends(&self, partitions: &[(Uuid, i32)]) -> Vec<LogEnd> {
+        Self::log_ends(self, partitions)
     }
 }

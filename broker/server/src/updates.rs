@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use taffrail_control::session::{ClusterUpdate, HeldPartition, Member, PartitionRecord, TopicRecord};
+use taffrail_control::session::{
+    ClusterUpdate, HeldPartition, LogEnd, LogState, Member, PartitionRecord, RefusedIsr, TopicRecord,
+};
 use taffrail_protocol::Uuid;
 
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::clock;
-use crate::cluster::{Replica, Topic, TopicPartition};
+use crate::cluster::{PartitionKey, Replica, Topic, TopicPartition};
 use crate::dynamic_config;
 use crate::replicas::{ReplicaError, Replicas, log_config};
+use crate::replication;
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
 
@@ -39,6 +42,7 @@ struct Target<'a> {
 struct Change {
     record: PartitionRecord,
     replica: Option<Arc<Replica>>,
+    absence: Option<LogState>,
 }
 
 impl Updates {
@@ -73,10 +77,13 @@ impl Updates {
             update.topics.iter().map(|topic| (topic.topic_id, topic)).collect();
         let targets: Vec<_> = changed
             .into_iter()
-            .filter_map(|(id, partitions)| {
+            .filter_map(|(id, mut partitions)| {
                 let known = cluster.topic_by_id(id);
                 let record = records.get(&id).map(|record| (*record).clone());
                 let record = record.or_else(|| known.as_ref().map(|topic| topic.record.clone()))?;
+                if let Some(known) = &known {
+                    partitions.retain(|partition| !is_older(partition, known));
+                }
                 Some(Target { record, known, partitions })
             })
             .collect();
@@ -88,6 +95,10 @@ impl Updates {
             })
         {
             self.checkpoint();
+        }
+        if update.snapshot {
+            // It begins a session: what became of proposals made in an earlier one is known now, or never will be.
+            replication::session_renewed(&self.broker);
         }
     }
 
@@ -111,6 +122,16 @@ impl Updates {
         let topics = self.broker.cluster.topics();
         let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
         partitions.any(|partition| partition.record.leader.is_some_and(former))
+    }
+
+    /// The controller did not take these proposals.
+    pub fn isr_refused(&self, refused: &[RefusedIsr]) {
+        replication::isr_refused(&self.broker, refused);
+    }
+
+    /// How far these logs reach; those that are not here or not sound are left out (rules 4, 17).
+    pub fn log_ends(&self, partitions: &[PartitionKey]) -> Vec<LogEnd> {
+        replication::log_ends(&self.broker, partitions)
     }
 
     fn removed_topics(&self, update: &ClusterUpdate) -> Vec<Uuid> {
@@ -156,7 +177,7 @@ impl Updates {
                 let known = known.as_ref().and_then(|topic| topic.partition(partition.partition));
                 let replica = known.and_then(|partition| partition.replica.clone());
                 let missing = (here && replica.is_none()).then(|| (record.name.as_ref(), log_config.clone()));
-                (Change { record: (*partition).clone(), replica }, missing)
+                (Change { record: (*partition).clone(), replica, absence: None }, missing)
             })
         });
         let (mut changes, missing): (Vec<_>, Vec<_>) = changes.unzip();
@@ -195,11 +216,19 @@ impl Updates {
             carry_out(&mut effects);
         }
         let mut taken_over = Vec::new();
+        let key = |change: &Change| (record.topic_id, change.record.partition);
+        let changed: Vec<_> = changes.iter().map(key).collect();
         let coordinates = *record.name == *OFFSETS_TOPIC;
+        let mut to_report = Vec::new();
         for change in changes {
-            let number = usize::try_from(change.record.partition).unwrap_or(usize::MAX);
-            let partition = TopicPartition { record: change.record, replica: change.replica };
+            let Change { record: new_record, replica, absence } = change;
+            let number = usize::try_from(new_record.partition).unwrap_or(usize::MAX);
+            let mut partition = TopicPartition { record: new_record, replica, absence };
             let (before, after) = self.take_role(&partition, noted);
+            self.give_up_if_moved_away(&record.name, &mut partition);
+            if partition.absence.is_some() {
+                to_report.push((record.topic_id, partition.record.partition));
+            }
             if coordinates && before != after {
                 if before.is_some() {
                     self.broker.groups.hand_over(partition.record.partition);
@@ -221,9 +250,24 @@ impl Updates {
             config,
             partitions,
         }));
+        // Only now can they be found.
+        self.broker.errands.fetchable.extend(changed);
+        self.broker.errands.failed.extend(to_report);
         for (number, replica) in taken_over {
             self.broker.groups.take_over(number, replica);
         }
+    }
+
+    /// A partition was moved to other brokers: the replica here stops, and its log is kept aside for a while (rule 18).
+    fn give_up_if_moved_away(&self, topic: &str, partition: &mut TopicPartition) {
+        if partition.record.replicas.contains(&self.me.broker_id) {
+            return;
+        }
+        let Some(replica) = partition.replica.take() else { return };
+        let mut effects = Effects::new();
+        replica.lock().resign(&mut effects);
+        carry_out(&mut effects);
+        self.replicas.set_aside(&taffrail_log::TopicPartition::new(topic, partition.record.partition));
     }
 
     /// Tells the replica its record. Returns the epoch that this broker led in before, and the one it leads in now.
@@ -233,13 +277,19 @@ impl Updates {
         let mut effects = Effects::new();
         let mut replica = replica.lock();
         let before = replica.led_epoch();
+        let isr_before = replica.record().isr.len();
         if !noted {
             replica.resign(&mut effects);
         } else if let Err(error) = replica.assign(clock::now_ms(), partition.record.clone(), &mut effects) {
-            tracing::error!("partition {} cannot take its role: {error}", partition.record.partition);
+            let key = (partition.record.topic_id, partition.record.partition);
+            tracing::error!("{}: {error}", self.broker.cluster.name(key));
         }
         let after = replica.led_epoch();
+        let isr_after = replica.record().isr.len();
         drop(replica);
+        if before.is_some() && before == after {
+            self.broker.metrics.isr_changed(isr_before, isr_after);
+        }
         carry_out(&mut effects);
         (before, after)
     }
@@ -252,16 +302,21 @@ impl Updates {
         let open_next = || {
             loop {
                 let Some((change, (name, config))) = queue.lock().next() else { return };
+                let number = change.record.partition;
                 match self.replicas.open_or_create(name, &change.record, config) {
-                    Ok(replica) => change.replica = Some(replica),
-                    Err(error @ (ReplicaError::Missing | ReplicaError::Outdated)) => tracing::warn!(
-                        "{name}-{} is not served: {error}; waiting for the controller to decide",
-                        change.record.partition
-                    ),
-                    Err(error) => tracing::error!(
-                        "{name}-{} is not served: {error}; mend the cause and start the broker again",
-                        change.record.partition
-                    ),
+                    Ok(replica) => change.replica = Some(Arc::new(replica)),
+                    Err(error @ (ReplicaError::Missing | ReplicaError::Outdated)) => {
+                        tracing::warn!(
+                            "{name}-{number} is not served: {error}; waiting for the controller to decide"
+                        );
+                        change.absence = matches!(error, ReplicaError::Missing).then_some(LogState::Missing);
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            "{name}-{number} is not served: {error}; mend the cause and start the broker again"
+                        );
+                        change.absence = Some(LogState::Failed { reason: error.to_string() });
+                    }
                 }
             }
         };
@@ -272,4 +327,10 @@ impl Updates {
         }
         any
     }
+}
+
+/// Whether the record is older than the one that is known of its partition (rule 2).
+fn is_older(record: &PartitionRecord, known: &Topic) -> bool {
+    let age = |record: &PartitionRecord| (record.creation, record.partition_epoch);
+    known.partition(record.partition).is_some_and(|known| age(record) < age(&known.record))
 }

@@ -1,16 +1,17 @@
 //! Who waits on a partition, and how its effects reach them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use taffrail_protocol::ErrorCode;
 
-use crate::cluster::Replica;
+use crate::cluster::{PartitionKey, Replica};
+use crate::follower_session::{FollowerBell, Slot};
 use crate::groups::GroupCell;
-use crate::maintenance::SyncQueue;
 use crate::net::parked::Waiter;
-use taffrail_replication::partition::{Effect, Effects};
+use crate::replication::Errands;
+use taffrail_replication::partition::{Effect, Effects, ParkId};
 
 /// A request, or a part of the broker, that waits on a partition.
 #[derive(Clone)]
@@ -26,26 +27,43 @@ pub enum PartitionWaiter {
     },
     /// A group coordinator that waits for its records to be committed.
     Group(Arc<GroupCell>),
-    /// The partition itself, for what concerns no request.
-    Reporter(Arc<Reporter>),
+    /// A follower's fetch session, which waits for records and for news of the high watermark.
+    Follower {
+        /// What to ring.
+        bell: Arc<FollowerBell>,
+        /// Where the partition is in the session.
+        slot: Slot,
+    },
+    /// Nobody in particular: who does what the partition itself needs done.
+    Shell {
+        /// Where it is noted down.
+        errands: Arc<Errands>,
+        /// The partition.
+        key: PartitionKey,
+    },
 }
 
-/// What a partition needs done for itself.
-pub struct Reporter {
-    replica: Weak<Replica>,
-    sync_queue: SyncQueue,
+/// A place where a fetch waits on a partition. Dropping it leaves.
+pub struct ParkedPlace {
+    replica: Arc<Replica>,
+    id: ParkId,
 }
 
-impl Reporter {
-    /// For the replica that is about to be made.
-    pub fn new(replica: Weak<Replica>, sync_queue: SyncQueue) -> Arc<Self> {
-        Arc::new(Self { replica, sync_queue })
+impl ParkedPlace {
+    /// The place that `replica` gave out as `id`.
+    pub fn new(replica: Arc<Replica>, id: ParkId) -> Self {
+        Self { replica, id }
     }
 
-    fn flush(&self) {
-        if let Some(replica) = self.replica.upgrade() {
-            self.sync_queue.push(&replica);
-        }
+    /// Whether it is on this replica.
+    pub fn is_at(&self, replica: &Arc<Replica>) -> bool {
+        Arc::ptr_eq(&self.replica, replica)
+    }
+}
+
+impl Drop for ParkedPlace {
+    fn drop(&mut self) {
+        self.replica.lock().leave(self.id);
     }
 }
 
@@ -117,14 +135,28 @@ pub fn carry_out(effects: &mut Effects<PartitionWaiter>) {
                 wait.waiter.wake();
             }
             Effect::Committed { token: PartitionWaiter::Group(group), outcome } => group.committed(outcome),
-            Effect::FlushWanted { token: PartitionWaiter::Reporter(reporter) } => reporter.flush(),
-            // The only replica has nobody to propose and nobody to follow, and whoever saw its log fail has told.
-            Effect::Propose { .. } | Effect::Fetchable { .. } | Effect::Failed { .. } => {}
-            // A fetch is never parked as a produce nor the other way round.
+            Effect::Readable { token: PartitionWaiter::Follower { bell, slot }, bytes } => {
+                bell.ring(slot, bytes);
+            }
+            Effect::Moved { token: PartitionWaiter::Follower { bell, slot } } => bell.ring(slot, u64::MAX),
+            Effect::Propose { token: PartitionWaiter::Shell { errands, key }, proposal } => {
+                errands.propose(key, proposal);
+            }
+            Effect::FlushWanted { token: PartitionWaiter::Shell { errands, key } } => {
+                errands.flushes.push(key)
+            }
+            Effect::Failed { token: PartitionWaiter::Shell { errands, key } } => errands.failed.push(key),
+            Effect::Fetchable { token: PartitionWaiter::Shell { errands, key } } => {
+                errands.fetchable.push(key)
+            }
+            // A fetch is never parked as a produce nor the other way round, and no request is what a partition reports by.
             Effect::Readable { .. }
             | Effect::Moved { .. }
             | Effect::Committed { .. }
-            | Effect::FlushWanted { .. } => {
+            | Effect::Propose { .. }
+            | Effect::FlushWanted { .. }
+            | Effect::Failed { .. }
+            | Effect::Fetchable { .. } => {
                 unreachable!("a waiter was parked as something that it is not")
             }
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taffrail_control::topic_config::TopicConfig;
-use taffrail_protocol::messages::produce::{PartitionProduceResponse, TopicProduceResponse};
+use taffrail_protocol::messages::produce::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use taffrail_protocol::messages::{ProduceRequest, ProduceResponse};
 use taffrail_protocol::record_batch::{
     BatchError, BatchHeader, BatchMut, BatchView, Compression, NO_TIMESTAMP, ProduceLimits, TimestampType,
@@ -19,6 +21,7 @@ use taffrail_protocol::{DecodeError, ErrorCode, Uuid};
 use crate::call::Call;
 use crate::clock;
 use crate::cluster::{Cluster, Topic};
+use crate::handler::leader_hints::LeaderHints;
 use crate::net::outbox::Response;
 use crate::net::parked::{Answer, Parked};
 use crate::request::{Operation, Resource, authorize};
@@ -200,14 +203,9 @@ fn append(
         Err((code, message)) => return Outcome::failed(item, code, Some(message)),
     };
     let mut locked = replica.lock();
-    let writable = locked.log().poisoned().is_none();
     let produced = match locked.produce(now_ms, batch, &header, acks, effects) {
         Ok(produced) => produced,
         Err(error) => {
-            // Told once: every later write is refused for the same reason.
-            if writable && locked.log().poisoned().is_some() {
-                tracing::error!("{error}; the partition serves reads only until the broker is started again");
-            }
             return Outcome::failed(item, error.code(), Some(error.to_string()));
         }
     };
@@ -314,8 +312,11 @@ fn encode(call: &Call, topics: &[AskedTopic], outcomes: Vec<Outcome>) -> Respons
             ..TopicProduceResponse::default()
         })
         .collect();
+    let mut hints = LeaderHints::default();
     for outcome in outcomes {
         call.note_error(outcome.error);
+        let topic = topics[outcome.topic].found.as_ref().ok();
+        let leader = hints.hint(call, outcome.error, topic.map(|topic| (topic.id, outcome.partition)));
         responses[outcome.topic].partition_responses.push(PartitionProduceResponse {
             index: outcome.partition,
             error_code: outcome.error,
@@ -323,10 +324,19 @@ fn encode(call: &Call, topics: &[AskedTopic], outcomes: Vec<Outcome>) -> Respons
             log_append_time_ms: outcome.log_append_time_ms,
             log_start_offset: outcome.log_start_offset,
             error_message: outcome.message.map(Into::into),
+            current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |(leader_id, leader_epoch)| {
+                LeaderIdAndEpoch { leader_id, leader_epoch }
+            }),
             ..PartitionProduceResponse::default()
         });
     }
-    call.encode(&ProduceResponse { responses, ..ProduceResponse::default() })
+    let node_endpoints = hints.endpoints(call, |node| NodeEndpoint {
+        node_id: node.id,
+        host: node.host.to_owned().into(),
+        port: node.port,
+        rack: node.rack.map(|rack| rack.to_owned().into()),
+    });
+    call.encode(&ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() })
 }
 
 /// A produce request that waits for its batches to be committed.

@@ -7,6 +7,7 @@
 mod process;
 mod text;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -59,6 +60,9 @@ pub struct Metrics {
     connections_accepted: AtomicU64,
     connections_refused: [AtomicU64; RefusedConnection::ALL.len()],
     bad_requests: AtomicU64,
+    isr_shrinks: AtomicU64,
+    isr_expands: AtomicU64,
+    isr_updates_failed: AtomicU64,
     started: SystemTime,
 }
 
@@ -99,6 +103,9 @@ impl Metrics {
             connections_accepted: AtomicU64::new(0),
             connections_refused: Default::default(),
             bad_requests: AtomicU64::new(0),
+            isr_shrinks: AtomicU64::new(0),
+            isr_expands: AtomicU64::new(0),
+            isr_updates_failed: AtomicU64::new(0),
             started: SystemTime::now(),
         }
     }
@@ -145,6 +152,20 @@ impl Metrics {
         if let Some(place) = RefusedConnection::ALL.iter().position(|(known, _)| *known == reason) {
             self.connections_refused[place].fetch_add(1, Relaxed);
         }
+    }
+
+    /// A partition led here went from `before` to `after` in-sync replicas.
+    pub fn isr_changed(&self, before: usize, after: usize) {
+        match before.cmp(&after) {
+            Ordering::Less => self.isr_expands.fetch_add(1, Relaxed),
+            Ordering::Equal => 0,
+            Ordering::Greater => self.isr_shrinks.fetch_add(1, Relaxed),
+        };
+    }
+
+    /// The controller did not take in-sync replicas that were proposed.
+    pub fn isr_update_failed(&self) {
+        self.isr_updates_failed.fetch_add(1, Relaxed);
     }
 
     fn counters(&self, api: ApiKey) -> Option<&ApiCounters> {

@@ -188,6 +188,7 @@ pub async fn serve(
         woken: Vec::new(),
         outbox: Outbox::default(),
         reading_ahead: None,
+        ending: None,
         unsent: budget.reservation(),
         waiting_memory: 0,
         last_traffic: now(),
@@ -205,6 +206,12 @@ pub async fn serve(
         let missing = connection.handle_frames()?;
         connection.collect_answers()?;
         let blocked = connection.flush(write_half.as_ref())?;
+        if connection.slots.is_empty()
+            && connection.outbox.is_empty()
+            && let Some(reason) = connection.ending.take()
+        {
+            return Err(ConnectionError::Protocol(reason));
+        }
         // Answers that left may have made room for requests that are already here.
         if missing.is_none() && !connection.is_full() {
             continue;
@@ -274,6 +281,8 @@ struct Connection<S> {
     outbox: Outbox,
     /// A range of the outbox that is on its way into the page cache.
     reading_ahead: Option<JoinHandle<FileRange>>,
+    /// The last request was answered: the connection ends when everything has left, for this reason.
+    ending: Option<String>,
     unsent: Reservation,
     /// Memory of the answers in `slots` that are ready but wait for an earlier one, in bytes.
     waiting_memory: usize,
@@ -284,7 +293,9 @@ struct Connection<S> {
 
 impl<S: Service> Connection<S> {
     fn is_full(&self) -> bool {
-        self.slots.len() >= MAX_IN_FLIGHT || self.outbox.memory() + self.waiting_memory >= MAX_UNSENT_BYTES
+        self.ending.is_some()
+            || self.slots.len() >= MAX_IN_FLIGHT
+            || self.outbox.memory() + self.waiting_memory >= MAX_UNSENT_BYTES
     }
 
     /// Handles the frames that have arrived. Returns how many bytes the next one lacks, or `None` while the
@@ -307,6 +318,10 @@ impl<S: Service> Connection<S> {
                 Answer::Nothing => self.push_ready(Response::default()),
                 Answer::Later(parked) => self.slots.push_back(Slot::Waiting(parked)),
                 Answer::Close(reason) => return Err(ConnectionError::Protocol(reason)),
+                Answer::Last(response, reason) => {
+                    self.push_ready(response);
+                    self.ending = Some(reason);
+                }
             }
             if self.inbox.start == self.inbox.buffer.len() {
                 self.inbox.buffer.clear();

@@ -31,6 +31,8 @@ pub enum Answer {
     Later(Box<dyn Parked>),
     /// The protocol has no answer for this: the connection ends, with the reason in the log.
     Close(String),
+    /// The connection ends when this answer has left, with the reason in the log.
+    Last(Response, String),
 }
 
 impl std::fmt::Debug for Answer {
@@ -40,6 +42,7 @@ impl std::fmt::Debug for Answer {
             Self::Nothing => f.write_str("Nothing"),
             Self::Later(_) => f.write_str("Later"),
             Self::Close(reason) => f.debug_tuple("Close").field(reason).finish(),
+            Self::Last(response, reason) => f.debug_tuple("Last").field(response).field(reason).finish(),
         }
     }
 }

@@ -1,32 +1,42 @@
-//! Fetch (key 1): ranges of segment files to consumers, without looking into them.
+//! Fetches of consumers: what is committed, from the leader or from a follower (KIP-392).
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taffrail_protocol::codec::RecordSet;
-use taffrail_protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
+use taffrail_protocol::messages::fetch::{
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
 use taffrail_protocol::messages::{FetchRequest, FetchResponse};
 use taffrail_protocol::{ErrorCode, Uuid};
 
+use super::refuse;
 use crate::call::Call;
 use crate::clock;
-use crate::cluster::{Replica, Topic};
-use crate::fetch_session::{FetchContext, FetchPartition, FetchTopic, NO_SESSION, Told};
+use crate::cluster::{PartitionKey, Replica, Topic, TopicPartition};
+use crate::cluster_view::{ClusterView, NO_BROKER, ids};
+use crate::fetch_session::{FetchContext, FetchPartition, FetchTopic, Told};
+use crate::handler::leader_hints::LeaderHints;
 use crate::net::outbox::{FileRange, Response};
 use crate::net::parked::{Answer, Parked};
 use crate::request::{Operation, Resource, authorize};
-use crate::waiter::{FetchWait, PartitionWaiter};
-use taffrail_replication::partition::{Isolation, ParkId};
+use crate::waiter::{FetchWait, ParkedPlace, PartitionWaiter};
+use taffrail_log::FileStorage;
+use taffrail_replication::partition::{Isolation, Partition};
 
 /// Versions from this one on name topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
-/// The replica id of a consumer.
-const CONSUMER: i32 = -1;
+/// Versions from this one on may be answered by followers, or with the name of one (KIP-392).
+const FOLLOWERS_FROM: i16 = 11;
 
 /// What a fetch wants, apart from its partitions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Terms {
+    /// Whether a follower may answer.
+    from_followers: bool,
+    /// The rack to look for a replica in, where such ones are looked for.
+    rack: Option<Box<str>>,
     max_wait: Duration,
     min_bytes: u64,
     max_bytes: u32,
@@ -43,6 +53,8 @@ struct Found {
     log_start_offset: i64,
     /// The end of what was readable; a different one later means that there is more.
     readable_end: i64,
+    /// The replica that the consumer had better read from.
+    preferred: Option<i32>,
     records: Option<FileRange>,
 }
 
@@ -56,6 +68,7 @@ impl Found {
             last_stable_offset: -1,
             log_start_offset: -1,
             readable_end: -1,
+            preferred: None,
             records: None,
         }
     }
@@ -64,23 +77,23 @@ impl Found {
         self.records.as_ref().map_or(0, |range| u64::from(range.len))
     }
 
+    fn key(&self) -> Option<PartitionKey> {
+        Some((self.topic.as_ref()?.id, self.asked.partition))
+    }
+
     fn replica(&self) -> Option<&Arc<Replica>> {
         self.topic.as_ref()?.partition(self.asked.partition)?.replica.as_ref()
     }
 }
 
-/// Handles a fetch request.
-pub fn handle(call: Call, body: &[u8]) -> Answer {
-    let request: FetchRequest<'_> = match call.decode(body) {
-        Ok(request) => request,
-        Err(error) => return call.unreadable(&error),
-    };
-    if request.replica_id.max(request.replica_state.replica_id) > CONSUMER {
-        // Replication proves who it is with a token of the controller; nobody can have one.
-        return refuse(&call, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
-    }
+/// Handles the fetch of a consumer.
+pub fn handle(call: Call, request: &FetchRequest<'_>) -> Answer {
     let max_bytes = u32::try_from(request.max_bytes.min(call.broker.config.fetch_max_bytes)).unwrap_or(0);
+    let from_followers = call.version() >= FOLLOWERS_FROM;
+    let selects = from_followers && call.broker.config.replica_selector_by_rack;
     let terms = Terms {
+        from_followers,
+        rack: Some(&*request.rack_id).filter(|rack| selects && !rack.is_empty()).map(Into::into),
         max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         // Waiting for more than may be sent would always last until the end.
         min_bytes: u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes.into()),
@@ -96,26 +109,20 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
         clock::now_ms(),
         (request.session_id, request.session_epoch),
         by_id,
-        asked(&request, by_id),
-        &forgotten(&request, by_id),
+        asked(request, by_id),
+        &forgotten(request, by_id),
     );
     let context = match context {
         Ok(context) => context,
         Err(code) => return refuse(&call, code),
     };
-    drop(request);
     let found = read_all(&call, &context, &terms);
     let bytes: u64 = found.iter().map(Found::bytes).sum();
-    let failed = found.iter().any(|found| found.error != ErrorCode::NONE);
-    if terms.max_wait.is_zero() || found.is_empty() || failed || bytes >= terms.min_bytes {
+    let urgent = found.iter().any(|found| found.error != ErrorCode::NONE || found.preferred.is_some());
+    if terms.max_wait.is_zero() || found.is_empty() || urgent || bytes >= terms.min_bytes {
         return Answer::Now(respond(&call, &context, found));
     }
     park(call, context, terms, found, bytes)
-}
-
-fn refuse(call: &Call, code: ErrorCode) -> Answer {
-    call.note_error(code);
-    call.answer(&FetchResponse { error_code: code, session_id: NO_SESSION, ..FetchResponse::default() })
 }
 
 fn topic_key(by_id: bool, name: &str, id: Uuid) -> FetchTopic {
@@ -156,7 +163,7 @@ fn read_all(call: &Call, context: &FetchContext, terms: &Terms) -> Vec<Found> {
     partitions
         .map(|asked| {
             let limit = u32::try_from(asked.max_bytes).unwrap_or(0).min(left);
-            let found = read_one(call, asked, limit, nothing_yet, terms.isolation);
+            let found = read_one(call, asked, limit, nothing_yet, terms);
             if let Some(range) = &found.records {
                 nothing_yet = false;
                 left = left.saturating_sub(range.len);
@@ -171,7 +178,7 @@ fn read_one(
     asked: FetchPartition,
     max_bytes: u32,
     at_least_one_batch: bool,
-    isolation: Isolation,
+    terms: &Terms,
 ) -> Found {
     let cluster = &call.broker.cluster;
     let (topic, missing) = match &asked.topic {
@@ -182,19 +189,23 @@ fn read_one(
     if !authorize(&call.context, Operation::Read, Resource::Topic(&topic.name)) {
         return Found::failed(asked, Some(topic), ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     }
-    let replica = match topic.partition(asked.partition) {
-        None => return Found::failed(asked, Some(topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        Some(partition) => match &partition.replica {
-            None => return Found::failed(asked, Some(Arc::clone(&topic)), ErrorCode::NOT_LEADER_OR_FOLLOWER),
-            Some(replica) => Arc::clone(replica),
-        },
+    let Some(partition) = topic.partition(asked.partition) else {
+        return Found::failed(asked, Some(topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     };
+    let Some(replica) = partition.replica.clone() else {
+        return Found::failed(asked, Some(topic), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    };
+    let preferred = terms.rack.as_deref().and_then(|rack| preferred_replica(call, partition, rack));
     let mut partition = replica.lock();
-    if let Err(code) = partition.check_leader(asked.current_leader_epoch) {
+    if let Err(code) = check_role(&partition, asked.current_leader_epoch, terms) {
         drop(partition);
         return Found::failed(asked, Some(topic), code);
     }
-    let read = match partition.read(asked.fetch_offset, max_bytes, at_least_one_batch, isolation) {
+    let read = match preferred {
+        Some(_) => Ok(None),
+        None => partition.read(asked.fetch_offset, max_bytes, at_least_one_batch, terms.isolation),
+    };
+    let read = match read {
         Ok(read) => read,
         Err(error) => {
             drop(partition);
@@ -206,11 +217,45 @@ fn read_one(
         high_watermark: partition.high_watermark(),
         last_stable_offset: partition.readable_end(Isolation::ReadCommitted),
         log_start_offset: partition.log().log_start_offset(),
-        readable_end: partition.readable_end(isolation),
+        readable_end: partition.readable_end(terms.isolation),
+        preferred,
         records: read.map(|range| FileRange { file: range.file, position: range.position, len: range.len }),
         asked,
         topic: Some(topic),
     }
+}
+
+/// Whether this broker may answer.
+fn check_role(
+    partition: &Partition<FileStorage, PartitionWaiter>,
+    leader_epoch: i32,
+    terms: &Terms,
+) -> Result<(), ErrorCode> {
+    if terms.from_followers {
+        partition.check_reader(leader_epoch)
+    } else {
+        partition.check_leader(leader_epoch)
+    }
+}
+
+/// The replica in `rack` that the consumer had better read from; `None` when it is this one, or there is none. Only a
+/// leader sends consumers elsewhere, and only to followers that are in sync and alive
+/// (`org.apache.kafka.common.replica.RackAwareReplicaSelector`).
+fn preferred_replica(call: &Call, partition: &TopicPartition, rack: &str) -> Option<i32> {
+    let broker = &call.broker;
+    let record = &partition.record;
+    if record.leader?.broker_id != broker.id {
+        return None;
+    }
+    let view = ClusterView::new(&broker.cluster, &call.context.listener);
+    let in_rack = |id: i32| view.live_node(id).is_some_and(|node| node.rack == Some(rack));
+    if in_rack(broker.id) {
+        return None;
+    }
+    let candidates: Vec<i32> = ids(&record.isr).into_iter().filter(|id| in_rack(*id)).collect();
+    // Where there are several, partitions are spread over them.
+    let pick = usize::try_from(record.partition).unwrap_or(0).checked_rem(candidates.len())?;
+    Some(candidates[pick])
 }
 
 /// Parks the request on all of its partitions. A partition that moved on since it was read makes it due at once.
@@ -223,24 +268,25 @@ fn park(call: Call, context: FetchContext, terms: Terms, found: Vec<Found>, byte
         let mut partition = replica.lock();
         let id = partition.await_data(PartitionWaiter::Fetch(Arc::clone(&wait)));
         let moved = partition.readable_end(terms.isolation) != found.readable_end
-            || partition.check_leader(found.asked.current_leader_epoch).is_err();
+            || check_role(&partition, found.asked.current_leader_epoch, &terms).is_err();
         drop(partition);
-        places.push((Arc::clone(replica), id));
+        places.push(ParkedPlace::new(Arc::clone(replica), id));
         if moved {
             wait.look_again();
         }
     }
     let deadline = Instant::now() + terms.max_wait;
-    Answer::Later(Box::new(ParkedFetch { call: Some(call), context, terms, wait, places, deadline }))
+    Answer::Later(Box::new(ParkedFetch { call: Some(call), context, terms, wait, _places: places, deadline }))
 }
 
-/// A fetch that waits for data. Dropping it takes it off its partitions.
+/// A fetch that waits for data.
 struct ParkedFetch {
     call: Option<Call>,
     context: FetchContext,
     terms: Terms,
     wait: Arc<FetchWait>,
-    places: Vec<(Arc<Replica>, ParkId)>,
+    /// Where it waits, as long as it does.
+    _places: Vec<ParkedPlace>,
     deadline: Instant,
 }
 
@@ -259,18 +305,11 @@ impl Parked for ParkedFetch {
     }
 }
 
-impl Drop for ParkedFetch {
-    fn drop(&mut self) {
-        for (replica, id) in self.places.drain(..) {
-            replica.lock().leave(id);
-        }
-    }
-}
-
 fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
     let mut ranges = Vec::new();
     let mut last_topic: Option<FetchTopic> = None;
+    let mut hints = LeaderHints::default();
     let aborted = |found: &Found| (found.last_stable_offset >= 0).then(Vec::new);
     for mut found in found {
         let told = Told {
@@ -280,7 +319,8 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
         };
         call.note_error(found.error);
         let records = found.records.take();
-        if !context.tell(&found.asked.topic, found.asked.partition, told, records.is_some()) {
+        let goes_out = records.is_some() || found.preferred.is_some();
+        if !context.tell(&found.asked.topic, found.asked.partition, told, goes_out) {
             continue;
         }
         if last_topic.as_ref() != Some(&found.asked.topic) {
@@ -296,6 +336,7 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
                 splice
             }
         };
+        let leader = hints.hint(call, found.error, found.key());
         let Some(response) = responses.last_mut() else { continue };
         response.partitions.push(PartitionData {
             partition_index: found.asked.partition,
@@ -304,12 +345,23 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
             last_stable_offset: found.last_stable_offset,
             log_start_offset: found.log_start_offset,
             aborted_transactions: aborted(&found),
+            current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |(leader_id, leader_epoch)| {
+                LeaderIdAndEpoch { leader_id, leader_epoch }
+            }),
+            preferred_read_replica: found.preferred.unwrap_or(NO_BROKER),
             records,
             ..PartitionData::default()
         });
     }
+    let node_endpoints = hints.endpoints(call, |node| NodeEndpoint {
+        node_id: node.id,
+        host: Cow::Owned(node.host.to_owned()),
+        port: node.port,
+        rack: node.rack.map(|rack| Cow::Owned(rack.to_owned())),
+    });
+    let session_id = context.session_id();
     call.encode_with_ranges(
-        &FetchResponse { session_id: context.session_id(), responses, ..FetchResponse::default() },
+        &FetchResponse { session_id, responses, node_endpoints, ..FetchResponse::default() },
         ranges,
     )
 }

@@ -1,0 +1,72 @@
+//! What the replicas of this broker need done by others: fetching from leaders, proposing in-sync replicas to the
+//! controller, telling it how they are, and syncing.
+//!
+//! A step of a partition only notes down what is to be done ([`Errands`]); tasks of the broker do it.
+
+mod fetchers;
+mod flusher;
+mod queue;
+mod reporter;
+mod source;
+mod source_session;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use taffrail_control::session::{IsrProposal, Member};
+use taffrail_protocol::Uuid;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::broker::Broker;
+use crate::cluster::PartitionKey;
+
+pub use flusher::flush;
+pub use queue::KeyQueue;
+pub use reporter::{isr_refused, log_ends, session_renewed};
+
+/// What is to be done for the replicas that live here. Each queue holds a partition once, so none outgrows the number of
+/// replicas.
+#[derive(Debug, Default)]
+pub struct Errands {
+    /// Replicas that follow, or follow somebody else now, or may go on.
+    pub fetchable: KeyQueue,
+    /// Replicas that wait for a sync.
+    pub flushes: KeyQueue,
+    /// Replicas whose log takes no writes any more.
+    pub failed: KeyQueue,
+    /// The checkpoints tell what is not so any more.
+    pub checkpoint: Notify,
+    proposals: Mutex<BTreeMap<PartitionKey, IsrProposal>>,
+    proposed: Notify,
+    /// There is a new session with the controller.
+    renewed: Notify,
+}
+
+impl Errands {
+    /// A leader wishes for other in-sync replicas. A newer wish replaces an older one that has not left yet.
+    pub fn propose(&self, key: PartitionKey, proposal: IsrProposal) {
+        self.proposals.lock().insert(key, proposal);
+        self.proposed.notify_one();
+    }
+
+    fn take_proposals(&self) -> Vec<IsrProposal> {
+        std::mem::take(&mut *self.proposals.lock()).into_values().collect()
+    }
+}
+
+/// Starts the tasks that do it; they end when `stop` changes. `token` proves to other brokers that this one is `me`.
+pub fn start(
+    broker: &Arc<Broker>,
+    me: Member,
+    token: Uuid,
+    stop: &watch::Receiver<bool>,
+) -> [JoinHandle<()>; 3] {
+    let reporter = reporter::Reporter::new(Arc::clone(broker), me);
+    [
+        tokio::spawn(fetchers::run(Arc::clone(broker), me, token, stop.clone())),
+        tokio::spawn(flusher::run(Arc::clone(broker), stop.clone())),
+        tokio::spawn(reporter::run(reporter, stop.clone())),
+    ]
+}

@@ -1,0 +1,223 @@
+//! What the controller hears of this broker's replicas: wishes for other in-sync replicas, how the replicas are, and how
+//! far their logs reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use taffrail_control::session::{LogEnd, LogState, Member, RefusedIsr, ReplicaHealth, ToController};
+use taffrail_log::FileStorage;
+use taffrail_replication::partition::{Effects, Partition};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::broker::Broker;
+use crate::clock;
+use crate::cluster::{PartitionKey, Replica, TopicPartition};
+use crate::waiter::{PartitionWaiter, carry_out};
+
+/// How long proposals wait for others to go along: when a broker is lost, its partitions shrink together.
+const GATHER: Duration = Duration::from_millis(2);
+/// How often leaders look for followers that lag and for proposals that are due again.
+const TICK: Duration = Duration::from_millis(500);
+/// How often the controller hears of what is behind.
+const HEALTH: Duration = Duration::from_secs(5);
+/// A follower that was caught up so recently is not reported as behind. In milliseconds.
+const LAG_WORTH_TELLING_MS: i64 = 1_000;
+/// Replicas in one message.
+const REPLICAS_PER_MESSAGE: usize = 1_000;
+
+/// Tells the controller of this broker's replicas.
+pub struct Reporter {
+    broker: Arc<Broker>,
+    me: Member,
+    /// What the controller was told of those that are not well.
+    told: BTreeMap<PartitionKey, ReplicaHealth>,
+}
+
+/// Reports until `stop` changes.
+pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
+    let ticks = |period| {
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let (mut tick, mut health) = (ticks(TICK), ticks(HEALTH));
+    let errands = Arc::clone(&reporter.broker.errands);
+    loop {
+        tokio::select! {
+            () = errands.proposed.notified() => {
+                tokio::time::sleep(GATHER).await;
+                reporter.propose().await;
+            }
+            keys = errands.failed.take() => reporter.tell_of(keys).await,
+            () = errands.renewed.notified() => reporter.tell_all(true).await,
+            _ = tick.tick() => look_at_followers(&reporter.broker),
+            _ = health.tick() => reporter.tell_all(false).await,
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+impl Reporter {
+    /// For the replicas of `me`. Nothing was told yet.
+    pub fn new(broker: Arc<Broker>, me: Member) -> Self {
+        Self { broker, me, told: BTreeMap::new() }
+    }
+
+    async fn propose(&self) {
+        let proposals = self.broker.errands.take_proposals();
+        if !proposals.is_empty() {
+            let incarnation = self.me.incarnation;
+            self.broker.controller.tell(ToController::ProposeIsr { incarnation, proposals }).await;
+        }
+    }
+
+    /// Tells of these at once, if there is something new to tell.
+    async fn tell_of(&mut self, keys: BTreeSet<PartitionKey>) {
+        let now_ms = clock::now_ms();
+        let mut news = Vec::new();
+        for key in keys {
+            let partition = self.broker.cluster.topic_by_id(key.0);
+            let partition = partition.as_ref().and_then(|topic| topic.partition(key.1));
+            let Some(health) = partition.and_then(|partition| unwell(partition, now_ms)) else { continue };
+            if let LogState::Failed { reason } = &health.log {
+                tracing::error!("{}: {reason}; it takes no writes any more", self.broker.cluster.name(key));
+            }
+            if self.told.get(&key) != Some(&health) {
+                self.told.insert(key, health.clone());
+                news.push(health);
+            }
+        }
+        self.tell(false, news).await;
+    }
+
+    /// Tells what has changed, or everything that is not well.
+    async fn tell_all(&mut self, full: bool) {
+        let now_ms = clock::now_ms();
+        let mut unwell_now = BTreeMap::new();
+        let mut well_again = Vec::new();
+        self.broker.cluster.for_each_topic(|topic| {
+            for partition in &topic.partitions {
+                let key = (topic.id, partition.record.partition);
+                match unwell(partition, now_ms) {
+                    Some(health) => drop(unwell_now.insert(key, health)),
+                    None if self.told.contains_key(&key) => {
+                        well_again.push((key, now_well(partition, now_ms)))
+                    }
+                    None => {}
+                }
+            }
+        });
+        let changed = |(key, health): &(&PartitionKey, &ReplicaHealth)| self.told.get(*key) != Some(*health);
+        let mut news: Vec<_> = unwell_now
+            .iter()
+            .filter(|entry| full || changed(entry))
+            .map(|(_, health)| health.clone())
+            .collect();
+        if !full {
+            news.extend(well_again.into_iter().filter_map(|(_, health)| health));
+        }
+        self.told = unwell_now;
+        self.tell(full, news).await;
+    }
+
+    async fn tell(&self, full: bool, replicas: Vec<ReplicaHealth>) {
+        let incarnation = self.me.incarnation;
+        if full && replicas.is_empty() {
+            self.broker.controller.tell(ToController::Health { incarnation, full, replicas }).await;
+            return;
+        }
+        for (part, replicas) in replicas.chunks(REPLICAS_PER_MESSAGE).enumerate() {
+            // What follows adds to what is all.
+            let full = full && part == 0;
+            let replicas = replicas.to_vec();
+            self.broker.controller.tell(ToController::Health { incarnation, full, replicas }).await;
+        }
+    }
+}
+
+/// How the replica is, if it is not well: its log is missing or failed, or a follower of it is behind.
+fn unwell(partition: &TopicPartition, now_ms: i64) -> Option<ReplicaHealth> {
+    if let Some(log) = &partition.absence {
+        let record = &partition.record;
+        return Some(ReplicaHealth {
+            topic_id: record.topic_id,
+            partition: record.partition,
+            leader_epoch: record.leader_epoch,
+            log: log.clone(),
+            log_end_offset: 0,
+            followers: Vec::new(),
+        });
+    }
+    let mut health = partition.replica.as_ref()?.lock().health(now_ms);
+    health.followers.retain(|follower| follower.ms >= LAG_WORTH_TELLING_MS);
+    (health.log != LogState::Online || !health.followers.is_empty()).then_some(health)
+}
+
+/// What is told of a replica that is well again.
+fn now_well(partition: &TopicPartition, now_ms: i64) -> Option<ReplicaHealth> {
+    let health = partition.replica.as_ref()?.lock().health(now_ms);
+    Some(ReplicaHealth { followers: Vec::new(), ..health })
+}
+
+/// Calls `step` on each replica here that leads and has followers, and carries out what comes of it.
+fn on_led_with_followers(
+    broker: &Broker,
+    step: impl Fn(&mut Partition<FileStorage, PartitionWaiter>, &mut Effects<PartitionWaiter>),
+) {
+    let mut led: Vec<Arc<Replica>> = Vec::new();
+    broker.cluster.for_each_topic(|topic| {
+        let has_followers = |partition: &&TopicPartition| {
+            let record = &partition.record;
+            record.replicas.len() > 1 && record.leader.is_some_and(|leader| leader.broker_id == broker.id)
+        };
+        led.extend(topic.partitions.iter().filter(has_followers).filter_map(|led| led.replica.clone()));
+    });
+    let mut effects = Effects::new();
+    for replica in led {
+        step(&mut replica.lock(), &mut effects);
+        carry_out(&mut effects);
+    }
+}
+
+fn look_at_followers(broker: &Broker) {
+    let now_ms = clock::now_ms();
+    on_led_with_followers(broker, |partition, effects| partition.tick(now_ms, effects));
+}
+
+/// The session with the controller is a new one, and its snapshot was applied: what is undecided is proposed again, and
+/// the controller hears of everything that is not well.
+pub fn session_renewed(broker: &Broker) {
+    let now_ms = clock::now_ms();
+    on_led_with_followers(broker, |partition, effects| partition.session_renewed(now_ms, effects));
+    broker.errands.renewed.notify_one();
+}
+
+/// The controller did not take these proposals.
+pub fn isr_refused(broker: &Broker, refused: &[RefusedIsr]) {
+    let now_ms = clock::now_ms();
+    let mut effects = Effects::new();
+    for refused in refused {
+        let key = (refused.topic_id, refused.partition);
+        tracing::debug!(
+            "the controller refused the in-sync replicas proposed for {}: {:?}",
+            broker.cluster.name(key),
+            refused.reason
+        );
+        broker.metrics.isr_update_failed();
+        let Some(replica) = broker.cluster.replica(key) else { continue };
+        replica.lock().isr_refused(now_ms, refused.partition_epoch, refused.reason, &mut effects);
+        carry_out(&mut effects);
+    }
+}
+
+/// How far the logs of these partitions reach, of those that are here and sound (rules 4, 17).
+pub fn log_ends(broker: &Broker, partitions: &[PartitionKey]) -> Vec<LogEnd> {
+    let replicas = partitions.iter().filter_map(|key| broker.cluster.replica(*key));
+    let ends = replicas.filter_map(|replica| {
+        let partition = replica.lock();
+        partition.log().poisoned().is_none().then(|| partition.log_end())
+    });
+    ends.collect()
+}
