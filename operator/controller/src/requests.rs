@@ -225,7 +225,7 @@ impl Controller {
             Ok(()) => {
                 let name = topic.name.clone();
                 let topic = Box::new(topic);
-                let intent = TopicIntent::Create { ticket, topic, validate_only, topic_id: None };
+                let intent = TopicIntent::Create { ticket, topic, validate_only, tried: Vec::new() };
                 self.enqueue_topic(&name, intent);
             }
         }

@@ -20,9 +20,9 @@ pub(crate) enum TopicIntent {
         ticket: Ticket,
         topic: Box<NewTopic>,
         validate_only: bool,
-        /// The id that the topic got when this was first decided. After a lost answer it tells whether the topic that
-        /// is there is this one.
-        topic_id: Option<Uuid>,
+        /// The ids that the topic got each time this was decided. After a lost answer they tell whether the topic that is
+        /// there is this one; if it is not there, it may have been, and was deleted since: no id is used twice.
+        tried: Vec<Uuid>,
     },
     Grow {
         ticket: Ticket,
@@ -116,8 +116,8 @@ fn answer(intent: TopicIntent, result: Result<TopicOutcome, ApiError>) -> Decide
 /// Decides one intent on `slice`.
 pub(crate) fn decide(slice: &mut TopicSlice, intent: TopicIntent, facts: &mut Facts<'_>) -> Decided {
     match intent {
-        TopicIntent::Create { ticket, topic, validate_only, topic_id } => {
-            create(slice, ticket, topic, validate_only, topic_id, facts)
+        TopicIntent::Create { ticket, topic, validate_only, tried } => {
+            create(slice, ticket, topic, validate_only, tried, facts)
         }
         TopicIntent::Grow { ticket, topic, validate_only, topic_id } => {
             grow(slice, ticket, topic, validate_only, topic_id, facts)
@@ -144,37 +144,35 @@ fn create(
     ticket: Ticket,
     topic: Box<NewTopic>,
     validate_only: bool,
-    topic_id: Option<Uuid>,
+    mut tried: Vec<Uuid>,
     facts: &mut Facts<'_>,
 ) -> Decided {
-    let intent = |topic_id| TopicIntent::Create { ticket, topic: topic.clone(), validate_only, topic_id };
-    if let Some(entry) = slice.topics.get(&topic.name).filter(|entry| Some(entry.topic_id) == topic_id) {
+    let intent = |tried| TopicIntent::Create { ticket, topic: topic.clone(), validate_only, tried };
+    if let Some(entry) = slice.topics.get(&topic.name).filter(|entry| tried.contains(&entry.topic_id)) {
         let (topic_id, count) = (entry.topic_id, entry.partition_count);
-        return Verdict::Unchanged(
-            intent(Some(topic_id)),
-            TopicDecision::AwaitPartitions { topic_id, count },
-        );
+        return Verdict::Unchanged(intent(tried), TopicDecision::AwaitPartitions { topic_id, count });
     }
     let planned = match plan(slice, &topic, facts) {
         Ok(planned) => planned,
-        Err(error) => return answer(intent(topic_id), Err(error)),
+        Err(error) => return answer(intent(tried), Err(error)),
     };
     if validate_only {
         let entry = planned.entry(Uuid::ZERO, 0, &topic.config, Vec::new());
-        return answer(intent(None), Ok(outcome_of(&topic.name, &entry, planned.replication_factor)));
+        return answer(intent(tried), Ok(outcome_of(&topic.name, &entry, planned.replication_factor)));
     }
     let Some(creation) = facts.creations.take(slice.highest_creation) else {
-        return Verdict::Later(intent(topic_id));
+        return Verdict::Later(intent(tried));
     };
     assert!(creation > slice.highest_creation, "rule 2: creation grows with every topic made");
-    let topic_id = topic_id.unwrap_or_else(|| (facts.new_topic_id)());
+    let topic_id = (facts.new_topic_id)();
+    tried.push(topic_id);
     let pieces =
         cut(&mut facts.load, 0, 0, planned.partition_count, planned.replication_factor, &topic.assignments);
     let entry = planned.entry(topic_id, creation, &topic.config, pieces);
     slice.topics.insert(topic.name.clone(), entry);
     slice.highest_creation = creation;
     let decision = TopicDecision::AwaitPartitions { topic_id, count: planned.partition_count };
-    Verdict::Changed(intent(Some(topic_id)), decision)
+    Verdict::Changed(intent(tried), decision)
 }
 
 /// The numbers of a topic that may be made.
