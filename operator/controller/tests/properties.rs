@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use taffrail_control::session::{
-    CONTRACT_VERSION, ControllerRequest as Request, ControllerResponse as Response, FromController, LogClaim,
-    MorePartitions, NewTopic, PartitionRecord, Registration, ToController, TopicRef,
+    CONTRACT_VERSION, ConfigChange, ConfigOp, ConfigResource, ControllerRequest as Request,
+    ControllerResponse as Response, FromController, IsrProposal, LogClaim, MorePartitions, NewTopic,
+    PartitionRecord, Reassignment, Registration, ToController, TopicRef,
 };
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
@@ -50,18 +51,77 @@ enum Fate {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Deliver { at: usize, which: usize, fate: Fate },
-    DeliverAll { at: usize },
-    ArriveLate { which: usize },
-    Create { at: usize, name: usize, partitions: i32, factor: i16 },
-    Grow { at: usize, name: usize, by: i32 },
-    Delete { at: usize, name: usize, by_id: bool },
-    ProducerIds { at: usize },
-    Register { at: usize, broker: i32, kept: bool, same_process: bool },
-    EndSession { at: usize, broker: i32 },
-    Shutdown { at: usize, broker: i32 },
-    Tick { at: usize, ms: u64 },
-    Restart { at: usize },
+    Deliver {
+        at: usize,
+        which: usize,
+        fate: Fate,
+    },
+    DeliverAll {
+        at: usize,
+    },
+    ArriveLate {
+        which: usize,
+    },
+    Create {
+        at: usize,
+        name: usize,
+        partitions: i32,
+        factor: i16,
+    },
+    Grow {
+        at: usize,
+        name: usize,
+        by: i32,
+    },
+    Delete {
+        at: usize,
+        name: usize,
+        by_id: bool,
+    },
+    ProducerIds {
+        at: usize,
+    },
+    Register {
+        at: usize,
+        broker: i32,
+        kept: bool,
+        same_process: bool,
+    },
+    EndSession {
+        at: usize,
+        broker: i32,
+    },
+    Shutdown {
+        at: usize,
+        broker: i32,
+    },
+    Tick {
+        at: usize,
+        ms: u64,
+    },
+    Restart {
+        at: usize,
+    },
+    /// To the brokers of the bits that are set; with none, what is under way is cancelled.
+    Reassign {
+        at: usize,
+        name: usize,
+        brokers: u8,
+    },
+    /// All leaders propose all replicas whose broker is unfenced.
+    Propose {
+        at: usize,
+    },
+    /// `min.insync.replicas`, of a topic or, without a name, of all brokers.
+    Configure {
+        at: usize,
+        name: Option<usize>,
+        min_isr: i32,
+    },
+    Unregister {
+        at: usize,
+        broker: i32,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -88,6 +148,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (at(), broker()).prop_map(|(at, broker)| Op::Shutdown { at, broker }),
         2 => (at(), 1_u64..6_000).prop_map(|(at, ms)| Op::Tick { at, ms }),
         1 => at().prop_map(|at| Op::Restart { at }),
+        3 => (at(), name(), 0_u8..16).prop_map(|(at, name, brokers)| Op::Reassign { at, name, brokers }),
+        4 => at().prop_map(|at| Op::Propose { at }),
+        2 => (at(), prop::option::of(name()), 1_i32..4)
+            .prop_map(|(at, name, min_isr)| Op::Configure { at, name, min_isr }),
+        1 => (at(), broker()).prop_map(|(at, broker)| Op::Unregister { at, broker }),
     ]
 }
 
@@ -159,7 +224,8 @@ fn cluster_follows(before: &ClusterState, after: &ClusterState) {
     assert!(before.next_creation <= after.next_creation);
     assert!(before.next_producer_id <= after.next_producer_id);
     for broker in &before.brokers {
-        let now = after.broker(broker.broker_id).unwrap();
+        // Unless it was unregistered.
+        let Some(now) = after.broker(broker.broker_id) else { continue };
         assert!(broker.incarnation <= now.incarnation, "rule 16");
         assert!(now.incarnation < after.next_incarnation);
     }
@@ -371,6 +437,42 @@ impl World {
         self.input(at, Input::Said { session, message: ToController::Register(registration) });
     }
 
+    /// On the records as they are stored: what the leaders were told may be older, which is refused in the same way.
+    fn propose(&mut self, at: usize) {
+        let Some(Object::Cluster(cluster)) = self.store.get(ObjectKey::Cluster).map(|s| s.object) else {
+            return;
+        };
+        let keys: Vec<ObjectKey> = self.store.keys().collect();
+        for key in keys {
+            let Some(Object::Partitions(slice)) = self.store.get(key).map(|stored| stored.object) else {
+                continue;
+            };
+            let records = slice.topics.iter().flat_map(|topic| {
+                topic.partitions.iter().take(2).map(|record| (topic.topic_id, record.clone()))
+            });
+            for (topic_id, record) in records.collect::<Vec<_>>() {
+                let Some(leader) = record.leader else { continue };
+                let Some(session) = self.nodes[at].sessions.get(&leader.broker_id).copied() else { continue };
+                let brokers = record.replicas.iter().filter_map(|id| cluster.broker(*id));
+                let proposal = IsrProposal {
+                    topic_id,
+                    partition: record.partition,
+                    leader_epoch: record.leader_epoch,
+                    partition_epoch: record.partition_epoch,
+                    isr: brokers
+                        .filter(|broker| !broker.fenced)
+                        .map(|broker| broker.member().into())
+                        .collect(),
+                };
+                let (incarnation, proposals) = (leader.incarnation, vec![proposal]);
+                self.input(
+                    at,
+                    Input::Said { session, message: ToController::ProposeIsr { incarnation, proposals } },
+                );
+            }
+        }
+    }
+
     fn apply(&mut self, op: &Op) {
         match *op {
             Op::Deliver { at, which, ref fate } => self.deliver(at, which, fate),
@@ -426,6 +528,24 @@ impl World {
                     self.input(at, Input::Tick);
                 }
             }
+            Op::Reassign { at, name, brokers } => {
+                let targets: Vec<i32> = (1..=BROKERS).filter(|id| brokers & (1 << id) != 0).collect();
+                let replicas = (!targets.is_empty()).then_some(targets);
+                let partitions = vec![Reassignment { topic: NAMES[name].into(), partition: 0, replicas }];
+                let allow_replication_factor_change = true;
+                self.request(at, Request::AlterReassignments { partitions, allow_replication_factor_change });
+            }
+            Op::Propose { at } => self.propose(at),
+            Op::Configure { at, name, min_isr } => {
+                let topic = name.map(|name| ConfigResource::Topic(NAMES[name].into()));
+                let resource = topic.unwrap_or(ConfigResource::Broker(None));
+                let ops = vec![("min.insync.replicas".to_owned(), ConfigOp::Set(min_isr.to_string()))];
+                let changes = vec![ConfigChange { resource, replace: false, ops }];
+                self.request(at, Request::AlterConfigs { changes, validate_only: false });
+            }
+            Op::Unregister { at, broker } => {
+                self.request(at, Request::UnregisterBroker { broker_id: broker });
+            }
             Op::Restart { at } => {
                 let asked = std::mem::replace(&mut self.nodes[at], Node::new()).asked;
                 self.late.extend(asked);
@@ -448,12 +568,17 @@ impl World {
             panic!("brokers are registered");
         };
         let mut expected = BTreeSet::new();
+        let mut min_insync_replicas: BTreeMap<Uuid, i32> = BTreeMap::new();
         for (name, entry) in self.entries() {
             assert_eq!(entry.deleting_since_ms, None, "{name}: deletion is finished");
             for piece in &entry.pieces {
                 expected.extend(piece.partitions().map(|partition| (piece.slice, entry.topic_id, partition)));
             }
             assert_eq!(self.nodes[0].topics.get(&name), Some(&(entry.topic_id, entry.partition_count)));
+            let own = entry.config.get("min.insync.replicas");
+            let of_all = || cluster.broker_config(None)?.get("min.insync.replicas");
+            let setting = own.or_else(of_all).map_or(1, |value| value.parse().unwrap());
+            min_insync_replicas.insert(entry.topic_id, setting);
         }
         let mut found = BTreeSet::new();
         for key in self.store.keys().collect::<Vec<_>>() {
@@ -463,6 +588,21 @@ impl World {
                 found.extend(topic.partitions.iter().map(|record| (slice, topic.topic_id, record.partition)));
                 let sound = topic.partitions.iter().all(|record| mend(record, &View::of(&cluster)).is_none());
                 assert!(sound, "all records are mended");
+                for record in &topic.partitions {
+                    let most = i32::try_from(record.origin().len()).unwrap();
+                    assert_eq!(record.min_isr, min_insync_replicas[&topic.topic_id].min(most), "rule 23");
+                    let in_sync = |id: &i32| {
+                        record
+                            .isr
+                            .iter()
+                            .any(|m| m.broker_id == *id && cluster.broker(*id).unwrap().member() == *m)
+                    };
+                    let there = record.targets().iter().all(in_sync);
+                    assert!(
+                        !record.is_moving() || !there,
+                        "rule 24: a move that can end has ended: {record:?}"
+                    );
+                }
             }
         }
         assert_eq!(found, expected, "each topic has all of its records, and there are no others");
@@ -550,5 +690,24 @@ fn of_two_controllers_that_make_one_topic_at_once_one_makes_it() {
     world.settle(1);
     world.settle(0);
     assert_eq!(world.history.topics.len(), 1);
+    world.finish();
+}
+
+#[test]
+fn a_topic_that_was_made_with_a_lost_answer_and_deleted_by_another_is_made_again_as_another() {
+    let mut world = World::new();
+    world.register(1, 1, false, true);
+    world.settle(1);
+    world.apply(&Op::Create { at: 1, name: 0, partitions: 1, factor: 1 });
+    world.deliver(1, 0, &Fate::AnswerLost);
+    world.apply(&Op::Restart { at: 0 });
+    world.settle(0);
+    world.register(0, 2, false, true);
+    world.settle(0);
+    world.apply(&Op::Delete { at: 0, name: 0, by_id: false });
+    world.settle(0);
+    world.settle(1);
+    assert_eq!(world.history.topics.len(), 2, "under another id");
+    assert!(world.nodes[1].topics.contains_key("a"));
     world.finish();
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "helpers of tests are tests")]
 
+mod administration;
 mod cluster;
 mod controllers;
 mod elections;
