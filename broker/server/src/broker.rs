@@ -1,6 +1,7 @@
 //! The broker: everything that requests share.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ const DECODED: RangeInclusive<usize> = 1024 * 1024..=64 * 1024 * 1024;
 pub struct Broker {
     /// The broker's id.
     pub id: i32,
+    /// The directory of the logs, as an absolute path.
+    pub log_dir: PathBuf,
     /// Kafka's broker keys with the values that the broker was started with.
     pub config: BrokerConfig,
     /// The same with what was set while it runs: for keys that can be, and for the defaults of topics.
@@ -67,6 +70,7 @@ impl Broker {
     /// A broker that knows nothing of its cluster yet but the id.
     pub fn new(
         id: i32,
+        log_dir: PathBuf,
         config: BrokerConfig,
         cluster_id: &str,
         controller: ControllerLink,
@@ -82,6 +86,7 @@ impl Broker {
         let seed = random::below(i64::from(i32::MAX));
         Self {
             id,
+            log_dir,
             live: LiveConfig::new(id, &config),
             cluster: Cluster::new(cluster_id.into()),
             controller,

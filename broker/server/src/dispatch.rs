@@ -130,6 +130,7 @@ handlers! {
     InitProducerId: init_producer_id;
     DescribeConfigs: describe_configs;
     AlterConfigs: alter_configs;
+    DescribeLogDirs: describe_log_dirs;
     CreatePartitions: create_partitions;
     DeleteGroups: delete_groups;
     ElectLeaders: elect_leaders;

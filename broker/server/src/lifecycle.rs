@@ -164,7 +164,9 @@ impl RunningBroker {
         let (queue, requests) = maintenance::sync_queue();
         let link = ControllerLink::new(millis(config.request_timeout_ms));
         let heartbeat_interval = millis(config.broker_heartbeat_interval_ms);
-        let broker = Arc::new(Broker::new(id, config, &cluster_id, link.clone(), queue, metrics));
+        let log_dir = std::path::absolute(&log_dir).unwrap_or(log_dir);
+        let broker = Broker::new(id, log_dir, config, &cluster_id, link.clone(), queue, metrics);
+        let broker = Arc::new(broker);
         let me = Member { broker_id: id, incarnation };
         let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, &broker)?);
         let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);

@@ -5,5 +5,6 @@ mod admin;
 mod every_version;
 mod fetch;
 mod harness;
+mod log_dirs;
 mod produce;
 mod topics;

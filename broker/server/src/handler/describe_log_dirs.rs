@@ -1,0 +1,92 @@
+//! DescribeLogDirs (key 35): how large the logs here are, and how full the disk below them is (KIP-113, KIP-827).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use taffrail_log::TopicPartition;
+use taffrail_protocol::ErrorCode;
+use taffrail_protocol::messages::describe_log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use taffrail_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+
+use crate::broker::Broker;
+use crate::call::Call;
+use crate::cluster::Replica;
+use crate::net::parked::Answer;
+use crate::request::{Operation, Resource, authorize, throttle_time_ms};
+
+/// Handles a question for the log directories. Partitions that do not live here are left out.
+pub fn handle(call: Call, body: &[u8]) -> Answer {
+    let request: DescribeLogDirsRequest<'_> = match call.decode(body) {
+        Ok(request) => request,
+        Err(error) => return call.unreadable(&error),
+    };
+    let throttle_time_ms = throttle_time_ms(&call.context);
+    if !authorize(&call.context, Operation::Describe, Resource::Cluster) {
+        let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+        call.note_error(error_code);
+        return call.answer(&DescribeLogDirsResponse { throttle_time_ms, error_code, ..Default::default() });
+    }
+    let replicas = match request.topics {
+        None => call.broker.cluster.replicas(),
+        Some(topics) => asked_for(&call.broker, &topics),
+    };
+    call.answer_blocking(move |broker| DescribeLogDirsResponse {
+        throttle_time_ms,
+        results: vec![described(&broker.log_dir, &replicas)],
+        ..DescribeLogDirsResponse::default()
+    })
+}
+
+/// Those of the partitions that live here, each once.
+fn asked_for(broker: &Broker, topics: &[DescribableLogDirTopic<'_>]) -> Vec<(TopicPartition, Arc<Replica>)> {
+    let mut found = BTreeMap::new();
+    for asked in topics {
+        let Some(topic) = broker.cluster.topic(&asked.topic) else { continue };
+        for &number in &asked.partitions {
+            let Some(replica) = topic.partition(number).and_then(|here| here.replica.clone()) else {
+                continue;
+            };
+            found.insert((Arc::clone(&topic.name), number), replica);
+        }
+    }
+    let named =
+        |((name, number), replica): ((Arc<str>, i32), _)| (TopicPartition::new(&*name, number), replica);
+    found.into_iter().map(named).collect()
+}
+
+/// The directory with the logs of `replicas`, which are in the order of their topics.
+fn described(dir: &Path, replicas: &[(TopicPartition, Arc<Replica>)]) -> DescribeLogDirsResult<'static> {
+    let mut topics: Vec<DescribeLogDirsTopic<'static>> = Vec::new();
+    for (name, replica) in replicas {
+        let partition = {
+            let replica = replica.lock();
+            let log = replica.log();
+            DescribeLogDirsPartition {
+                partition_index: name.partition,
+                partition_size: i64::try_from(log.size()).unwrap_or(i64::MAX),
+                offset_lag: (replica.high_watermark() - log.log_end_offset()).max(0),
+                is_future_key: false,
+            }
+        };
+        match topics.last_mut() {
+            Some(topic) if *topic.name == *name.topic => topic.partitions.push(partition),
+            _ => topics.push(DescribeLogDirsTopic {
+                name: name.topic.to_string().into(),
+                partitions: vec![partition],
+            }),
+        }
+    }
+    // A disk that cannot be asked is described without its size, as by a broker that does not know it.
+    let space = rustix::fs::statvfs(dir).ok();
+    let bytes = |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
+    DescribeLogDirsResult {
+        error_code: ErrorCode::NONE,
+        log_dir: dir.to_string_lossy().into_owned().into(),
+        topics,
+        total_bytes: space.as_ref().map_or(-1, |space| bytes(space.f_blocks, space.f_frsize)),
+        usable_bytes: space.as_ref().map_or(-1, |space| bytes(space.f_bavail, space.f_frsize)),
+    }
+}
