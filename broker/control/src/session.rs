@@ -207,7 +207,7 @@ pub struct HeldPartition {
 }
 
 /// The in-sync replicas that a leader wishes for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IsrProposal {
     /// The topic's id.
     pub topic_id: Uuid,
@@ -368,7 +368,7 @@ pub struct TopicRecord {
 }
 
 /// One partition's record (REPLICATION.md, section State).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartitionRecord {
     /// The topic's id.
     pub topic_id: Uuid,

@@ -12,7 +12,7 @@ pub const PROPOSAL_PATIENCE_MS: i64 = 10_000;
 pub const REFUSED_PATIENCE_MS: i64 = 1_000;
 
 /// The ISR of the controller's record. Its size decides whether anything may be committed and acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommittedIsr {
     members: Vec<Member>,
     min_isr: usize,
@@ -55,7 +55,7 @@ impl<'a> MaximalIsr<'a> {
 }
 
 /// How far the one proposal in flight is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Proposing {
     /// None was made on the record that is held, or it is time to make it again.
     Idle,
@@ -69,7 +69,7 @@ enum Proposing {
 }
 
 /// The ISR as a leader keeps it: the record's, and what it has proposed since.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Isr {
     committed: CommittedIsr,
     /// What every proposal made on the record carries.

@@ -23,7 +23,7 @@ pub struct Standpoint {
 }
 
 /// A leader, from the record that makes it so until the next leader epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaderState {
     me: Member,
     /// Where this leader epoch begins in the log.

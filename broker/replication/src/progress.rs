@@ -11,7 +11,7 @@ const NEVER_MS: i64 = i64::MIN / 2;
 
 /// One follower's progress, in one incarnation and under one leader epoch of its leader. A new incarnation or a new
 /// leader epoch starts from nothing: what an earlier life of the broker held says nothing about this one's disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// Who.
     pub member: Member,

@@ -13,7 +13,10 @@ const PROPOSALS_PER_SLICE: usize = 4_096;
 
 /// The record with the ISR that `sender` proposes. One that is equal to the present raises the partition epoch all the
 /// same: it makes sure that an earlier one is void (rule 10).
-pub(crate) fn take(
+///
+/// # Errors
+/// Why the proposal is not taken.
+pub fn take(
     record: &PartitionState,
     sender: Member,
     proposal: &IsrProposal,

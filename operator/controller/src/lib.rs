@@ -43,6 +43,7 @@ mod test_support;
 pub use controller::{Controller, Surroundings};
 pub use election::{View, mend};
 pub use health::{Health, Replica};
+pub use isr::take as take_isr;
 pub use policy::{CheckTopicConfig, Policy};
 pub use registration::PRODUCER_ID_BLOCK;
 pub use validate::{MAX_TOPIC_NAME_LENGTH, topic_name};
