@@ -61,14 +61,14 @@ fn rule_13_a_follower_goes_back_to_where_the_logs_part() {
 
 #[test]
 fn rule_13_epochs_that_neither_knows_of_the_other_are_walked_back_one_by_one() {
-    // Epochs: A 0 0 0 0 2 2 5, B 0 0 0 0 1 1 3 3: none of B's own are A's.
+    // Epochs: A 0 0 0 0 2 2 2 5, B 0 0 0 0 1 1 3 3 3: none of B's own are A's.
     let (mut a, mut b) = committed(4);
     b.assign(with_isr(record(B, 1, 1), &[A, B]));
     b.append(2);
     b.assign(with_isr(record(B, 3, 3), &[A, B]));
-    b.append(2);
+    b.append(3);
     a.assign(two(2, 2));
-    a.append(2);
+    a.append(3);
     a.assign(two(5, 5));
     a.append(1);
     b.assign(two(5, 5));

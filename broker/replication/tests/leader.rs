@@ -143,6 +143,32 @@ fn rule_8_a_former_life_of_a_member_does_not_count() {
 }
 
 #[test]
+fn rule_8_a_new_life_inherits_nothing_from_the_one_before() {
+    let (mut a, mut b, mut c) = three();
+    a.append(2);
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    a.append(1);
+    for replica in [B, C] {
+        ask(&mut a, &fetch(replica, 3, 0, 0));
+    }
+    assert_eq!(a.high_watermark(), 3);
+    a.append(1);
+    ask(&mut a, &fetch(B, 4, 0, 0));
+    ask(&mut a, &fetch(C, 4, 0, 0));
+    a.append(1);
+    ask(&mut a, &fetch(B, 5, 0, 0));
+    // What it holds is not known yet: its first fetch diverged.
+    let reborn = Member { incarnation: 33, ..C };
+    assert!(ask(&mut a, &fetch(reborn, 9, 0, 0)).diverging.is_some());
+    a.assign(with_isr(record(A, 0, 1), &[A, B, reborn]));
+    a.assign(with_isr(record(A, 0, 2), &[A, reborn]));
+    a.append(1);
+    assert_eq!((a.high_watermark(), a.partition.low_watermark()), (4, Some(0)));
+    assert_eq!(a.partition.health(a.now).followers[1].records, 6);
+}
+
+#[test]
 fn rule_8_nothing_counts_that_was_said_in_an_earlier_leader_epoch() {
     let (mut a, mut b, mut c) = three();
     a.append(2);
@@ -296,6 +322,36 @@ fn rule_10_a_refused_proposal_is_followed_by_the_old_isr_which_makes_it_void() {
     a.now += 1_000;
     ask(&mut a, &fetch(C, 1, 0, 0));
     assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_10_whatever_the_reason_of_a_refusal_the_old_isr_comes_first() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 3), &[A, B]));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.partition.isr_refused(a.now, 3, IsrRefusal::NotLeader, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A, B]);
+}
+
+#[test]
+fn rule_10_who_has_just_joined_has_as_long_as_others_to_catch_up() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    a.append(1);
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.now += 29_000;
+    ask(&mut a, &fetch(B, 1, 0, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C], "nobody has answered");
+    a.now += 2_000;
+    a.assign(record(A, 0, 1));
+    a.tick();
+    assert!(a.proposals().is_empty(), "C has not been caught up for 31 s, and was taken in this moment");
+    a.now += 30_001;
+    ask(&mut a, &fetch(B, 1, 0, 0));
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B]);
 }
 
 #[test]

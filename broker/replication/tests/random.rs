@@ -26,6 +26,8 @@ enum Op {
     Produce(usize),
     /// A follower asks its leader, whatever it asked before.
     Ask(usize),
+    /// A follower asks and is answered at once.
+    Round(usize),
     /// A fetch arrives, and may arrive again.
     Fetch(usize, bool),
     /// An answer arrives, and may arrive again.
@@ -59,19 +61,22 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let number = 0..100_usize;
+    let one_of_ten = prop::bool::weighted(0.1);
     prop_oneof![
         12 => number.clone().prop_map(Op::Produce),
-        20 => number.clone().prop_map(Op::Ask),
-        20 => (number.clone(), prop::bool::weighted(0.2)).prop_map(|(k, again)| Op::Fetch(k, again)),
-        20 => (number.clone(), prop::bool::weighted(0.2)).prop_map(|(k, again)| Op::Answer(k, again)),
-        10 => (number.clone(), prop_oneof![3 => Just(0), 1 => 1..6_usize]).prop_map(|(n, k)| Op::Publish(n, k)),
-        6 => (number.clone(), prop::bool::weighted(0.3), prop::bool::weighted(0.2))
+        25 => number.clone().prop_map(Op::Round),
+        8 => number.clone().prop_map(Op::Ask),
+        8 => (number.clone(), one_of_ten).prop_map(|(k, again)| Op::Fetch(k, again)),
+        8 => (number.clone(), one_of_ten).prop_map(|(k, again)| Op::Answer(k, again)),
+        10 => (number.clone(), prop_oneof![4 => Just(0), 1 => 1..6_usize])
+            .prop_map(|(n, k)| Op::Publish(n, k)),
+        8 => (number.clone(), prop::bool::weighted(0.3), prop::bool::weighted(0.2))
             .prop_map(|(k, again, stale)| Op::Take(k, again, stale)),
         2 => (number.clone(), prop::bool::weighted(0.7)).prop_map(|(k, again)| Op::Refuse(k, again)),
         2 => number.clone().prop_map(Op::Refusal),
-        2 => number.clone().prop_map(Op::Fence),
-        3 => number.clone().prop_map(Op::Unfence),
-        2 => (number.clone(), any::<bool>()).prop_map(|(n, old)| Op::Restart(n, old)),
+        3 => number.clone().prop_map(Op::Fence),
+        5 => number.clone().prop_map(Op::Unfence),
+        1 => (number.clone(), any::<bool>()).prop_map(|(n, old)| Op::Restart(n, old)),
         1 => number.clone().prop_map(Op::Lose),
         3 => number.clone().prop_map(Op::Learn),
         4 => prop_oneof![Just(100), Just(1_000), Just(11_000), Just(31_000)].prop_map(Op::Pass),
@@ -168,6 +173,16 @@ impl World {
             Op::Ask(n) => {
                 let node = &self.nodes[n % 3];
                 self.fetches.extend(node.partition.fetch_position().map(|position| (node.me, position)));
+            }
+            Op::Round(n) => {
+                let node = &self.nodes[n % 3];
+                if let Some(position) = node.partition.fetch_position() {
+                    let me = node.me;
+                    self.answer(me, position);
+                    if let Some((to, position, answer)) = self.answers.pop() {
+                        self.take_answer(to, position, &answer);
+                    }
+                }
             }
             Op::Fetch(k, again) => {
                 if let Some((from, position)) = pick(&mut self.fetches, k, again) {
@@ -465,9 +480,7 @@ impl World {
                 self.publish(n, self.records.len() - 1);
                 self.tick(n);
                 self.flush(n);
-                self.step(Op::Ask(n));
-                self.step(Op::Fetch(0, false));
-                self.step(Op::Answer(0, false));
+                self.step(Op::Round(n));
                 self.step(Op::Take(0, false, false));
                 self.step(Op::Refusal(0));
             }
@@ -513,12 +526,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_that_is_committed_is_lost_or_differs(ops in prop::collection::vec(op(), 0..400)) {
+    fn nothing_that_is_committed_is_lost_or_differs(ops in prop::collection::vec(op(), 1..500)) {
         run(LogConfig::default(), &ops);
     }
 
     #[test]
-    fn nor_where_records_are_flushed_before_they_count(ops in prop::collection::vec(op(), 0..400)) {
+    fn nor_where_records_are_flushed_before_they_count(ops in prop::collection::vec(op(), 1..500)) {
         run(LogConfig { flush_messages: 1, ..LogConfig::default() }, &ops);
     }
 }
