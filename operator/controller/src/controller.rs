@@ -118,6 +118,8 @@ pub struct Controller {
     pub(crate) published: Published,
     /// Topics whose objects changed in this step.
     pub(crate) dirty: BTreeSet<Uuid>,
+    /// Topics whose records changed in this step, by the slice that holds them.
+    pub(crate) touched: BTreeSet<(Uuid, u32)>,
     /// Records whose topic is not known, by the topic slice to look into and the partition slice they are in.
     pub(crate) suspects: BTreeSet<(u32, u32, Uuid)>,
     /// Topics whose records are missing in a slice that another controller wrote. They may have been deleted: nothing is
@@ -156,6 +158,7 @@ impl Controller {
             waiters: BTreeMap::new(),
             published: Published::default(),
             dirty: BTreeSet::new(),
+            touched: BTreeSet::new(),
             suspects: BTreeSet::new(),
             doubted: BTreeSet::new(),
             ready: BTreeSet::new(),

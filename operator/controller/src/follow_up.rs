@@ -9,6 +9,7 @@ use crate::controller::Controller;
 use crate::message::{Event, Output, SessionId};
 use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, TopicEntry, TopicSlice};
 use crate::partitions::{self, PartitionDecision, PartitionIntent};
+use crate::publish::Published;
 use crate::reassignment;
 use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
 use crate::requests::Success;
@@ -224,7 +225,7 @@ impl Controller {
             if old == Some(topic) {
                 continue;
             }
-            self.dirty.insert(topic.topic_id);
+            self.touched.insert((topic.topic_id, slice));
             for record in &topic.partitions {
                 self.contests.note(topic.topic_id, record);
             }
@@ -302,6 +303,13 @@ impl Controller {
 
     /// Sees to each topic whose objects changed: the table in [`crate::controller`].
     pub(crate) fn follow_up_topics(&mut self) {
+        let mut published = std::mem::take(&mut self.published);
+        while let Some((topic_id, slice)) = self.touched.pop_first() {
+            if !self.dirty.contains(&topic_id) && !self.publish_slice(&mut published, topic_id, slice) {
+                self.dirty.insert(topic_id);
+            }
+        }
+        self.published = published;
         while let Some(topic_id) = self.dirty.pop_first() {
             match self.entry(topic_id).map(|(_, entry)| entry.deleting_since_ms.is_some()) {
                 Some(false) => self.follow_up_living(topic_id),
@@ -312,6 +320,25 @@ impl Controller {
             }
             self.settle_waiters(topic_id);
         }
+    }
+
+    /// Publishes a known topic's records of one slice, so that a change there does not cost a look at all of a large topic.
+    /// `false` if there is more to be seen to.
+    fn publish_slice(&self, published: &mut Published, topic_id: Uuid, slice: u32) -> bool {
+        let count = published.count(topic_id);
+        let Some((name, entry)) = self.entry(topic_id) else { return false };
+        let Some(wanted) = self.min_insync_replicas(topic_id) else { return false };
+        let Some(content) = self.partitions.get(&slice).map(|cell| cell.committed()) else { return false };
+        let Some(topic) = content.topic(topic_id) else { return false };
+        let here = entry.pieces.iter().filter(|piece| piece.slice == slice);
+        let mut partitions = here.flat_map(|piece| piece.partitions());
+        let is_known = count == entry.partition_count
+            && partitions.clone().all(|partition| topic.partition(partition).is_some())
+            && !partitions::needs_min_isr(content, topic_id, wanted);
+        if is_known {
+            published.refresh(name, entry, count, &mut partitions, |partition| topic.partition(partition));
+        }
+        is_known
     }
 
     fn follow_up_living(&mut self, topic_id: Uuid) {
@@ -333,7 +360,7 @@ impl Controller {
             return;
         }
         let mut published = std::mem::take(&mut self.published);
-        published.refresh(&name, &entry, visible, |partition| self.record(&entry, partition));
+        published.refresh(&name, &entry, visible, 0..visible, |partition| self.record(&entry, partition));
         self.published = published;
         self.tell_of_topic(topic_id, &name, before, visible);
         self.follow_up_min_isr(topic_id);

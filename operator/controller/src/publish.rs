@@ -65,12 +65,14 @@ impl Published {
         Some(known.topic.name)
     }
 
-    /// The topic has its first `count` partitions, whose records `record` finds. Notes what is new of it.
+    /// The topic has its first `count` partitions. Notes what is new of it and of the records of `partitions`, which
+    /// `record` finds; brokers must know of all before the first of them.
     pub(crate) fn refresh<'a>(
         &mut self,
         name: &str,
         entry: &TopicEntry,
         count: i32,
+        partitions: impl Iterator<Item = i32>,
         record: impl Fn(i32) -> Option<&'a PartitionState>,
     ) {
         let (topic_id, creation) = (entry.topic_id, entry.creation);
@@ -91,7 +93,7 @@ impl Published {
             self.pending.topics.retain(|topic| topic.topic_id != topic_id);
             self.pending.topics.push(known.topic.clone());
         }
-        for partition in 0..count {
+        for partition in partitions {
             let Some(state) = record(partition) else { continue };
             match known.epochs.get_mut(partition as usize) {
                 Some(told) if *told == state.partition_epoch => continue,

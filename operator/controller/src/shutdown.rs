@@ -78,10 +78,12 @@ impl Controller {
             return;
         }
         let outlook = self.outlook();
-        let is_settled = |cell: &crate::controller::PartitionCell| {
-            cell.is_idle() && !partitions::needs_mending(cell.committed(), &outlook)
-        };
-        if self.partitions.values().all(is_settled) {
+        let needs_nothing =
+            |cell: &crate::controller::PartitionCell| !partitions::needs_mending(cell.committed(), &outlook);
+        // While something is being written, no record need be looked at.
+        let settled = self.partitions.values().all(|cell| cell.is_idle())
+            && self.partitions.values().all(needs_nothing);
+        if settled {
             asking.into_iter().for_each(|(session, _, _)| self.grant(session));
         }
     }
