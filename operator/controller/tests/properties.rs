@@ -1,6 +1,7 @@
 //! Random histories: two controllers over one store that loses and delays answers, restarts at any point, brokers that
-//! come and go, topics made, grown and deleted. The store's content and all that brokers are told is checked at each
-//! step; at the end a fresh controller finishes what was left half done.
+//! come and go, lose logs, propose in-sync replicas and hold what the store has lost, elections ordered, topics made, grown
+//! and deleted. The store's content and all that brokers are told is checked at each step; at the end a fresh controller
+//! finishes what was left half done, and every partition has a leader.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -9,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use taffrail_control::session::{
     CONTRACT_VERSION, ConfigChange, ConfigOp, ConfigResource, ControllerRequest as Request,
-    ControllerResponse as Response, FromController, IsrProposal, LogClaim, MorePartitions, NewTopic,
-    PartitionRecord, Reassignment, Registration, ToController, TopicRef,
+    ControllerResponse as Response, ElectionKind, FromController, HeldPartition, IsrProposal, LogClaim,
+    LogEnd, LogState, MorePartitions, NewTopic, PartitionRecord, Reassignment, Registration, ReplicaHealth,
+    ToController, TopicRef,
 };
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
-    ClusterState, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
+    ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
 };
 use taffrail_controller::slicing::topic_slice;
 use taffrail_controller::store::{MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest};
@@ -67,6 +69,7 @@ enum Op {
         name: usize,
         partitions: i32,
         factor: i16,
+        config: u8,
     },
     Grow {
         at: usize,
@@ -99,6 +102,34 @@ enum Op {
         at: usize,
         ms: u64,
     },
+    Propose {
+        at: usize,
+        which: usize,
+        members: u8,
+        behind: i32,
+    },
+    Health {
+        at: usize,
+        broker: i32,
+        which: usize,
+        log: u8,
+    },
+    LogEnds {
+        at: usize,
+        which: usize,
+        end: i64,
+    },
+    Elect {
+        at: usize,
+        name: usize,
+        unclean: bool,
+    },
+    Held {
+        at: usize,
+        broker: i32,
+        which: usize,
+        ahead: i32,
+    },
     Restart {
         at: usize,
     },
@@ -109,7 +140,7 @@ enum Op {
         brokers: u8,
     },
     /// All leaders propose all replicas whose broker is unfenced.
-    Propose {
+    ProposeAll {
         at: usize,
     },
     /// `min.insync.replicas`, of a topic or, without a name, of all brokers.
@@ -137,8 +168,8 @@ fn op() -> impl Strategy<Value = Op> {
         16 => (at(), 0_usize..8, fate).prop_map(|(at, which, fate)| Op::Deliver { at, which, fate }),
         8 => at().prop_map(|at| Op::DeliverAll { at }),
         2 => (0_usize..8).prop_map(|which| Op::ArriveLate { which }),
-        6 => (at(), name(), partitions, 1_i16..4)
-            .prop_map(|(at, name, partitions, factor)| Op::Create { at, name, partitions, factor }),
+        6 => (at(), name(), partitions, 1_i16..4, 0_u8..6)
+            .prop_map(|(at, name, partitions, factor, config)| Op::Create { at, name, partitions, factor, config }),
         2 => (at(), name(), 1_i32..4).prop_map(|(at, name, by)| Op::Grow { at, name, by }),
         3 => (at(), name(), any::<bool>()).prop_map(|(at, name, by_id)| Op::Delete { at, name, by_id }),
         1 => at().prop_map(|at| Op::ProducerIds { at }),
@@ -146,10 +177,18 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(at, broker, kept, same_process)| Op::Register { at, broker, kept, same_process }),
         1 => (at(), broker()).prop_map(|(at, broker)| Op::EndSession { at, broker }),
         1 => (at(), broker()).prop_map(|(at, broker)| Op::Shutdown { at, broker }),
-        2 => (at(), 1_u64..6_000).prop_map(|(at, ms)| Op::Tick { at, ms }),
+        4 => (at(), 1_u64..6_000).prop_map(|(at, ms)| Op::Tick { at, ms }),
+        8 => (at(), any::<usize>(), 0_u8..8, prop_oneof![8 => Just(0), 1 => 1..3])
+            .prop_map(|(at, which, members, behind)| Op::Propose { at, which, members, behind }),
+        3 => (at(), broker(), any::<usize>(), 0_u8..4)
+            .prop_map(|(at, broker, which, log)| Op::Health { at, broker, which, log }),
+        4 => (at(), any::<usize>(), -1_i64..9).prop_map(|(at, which, end)| Op::LogEnds { at, which, end }),
+        1 => (at(), name(), any::<bool>()).prop_map(|(at, name, unclean)| Op::Elect { at, name, unclean }),
+        1 => (at(), broker(), any::<usize>(), -1..3)
+            .prop_map(|(at, broker, which, ahead)| Op::Held { at, broker, which, ahead }),
         1 => at().prop_map(|at| Op::Restart { at }),
         3 => (at(), name(), 0_u8..16).prop_map(|(at, name, brokers)| Op::Reassign { at, name, brokers }),
-        4 => at().prop_map(|at| Op::Propose { at }),
+        4 => at().prop_map(|at| Op::ProposeAll { at }),
         2 => (at(), prop::option::of(name()), 1_i32..4)
             .prop_map(|(at, name, min_isr)| Op::Configure { at, name, min_isr }),
         1 => (at(), broker()).prop_map(|(at, broker)| Op::Unregister { at, broker }),
@@ -165,13 +204,27 @@ struct History {
     creations: BTreeSet<u64>,
     last_creation_of: BTreeMap<String, u64>,
     producer_ids: BTreeSet<i64>,
+    /// Who leads in each leader epoch of a partition.
+    leaders: BTreeMap<(Uuid, i32, i32), Option<Member>>,
+    /// The newest cluster state.
+    cluster: ClusterState,
+    /// Brokers that were proposed for an ISR, by the record that it was proposed on.
+    proposed: BTreeSet<(Uuid, i32, i32, i32)>,
+    /// Logs that were said to be missing.
+    missing: BTreeSet<(Uuid, i32, Member)>,
+    /// Topics whose configuration, or a person, allowed to lose records.
+    may_lose: BTreeSet<Uuid>,
 }
 
 impl History {
     fn committed(&mut self, before: Option<Object>, after: &Object) {
         match (before, after) {
-            (Some(Object::Cluster(before)), Object::Cluster(after)) => cluster_follows(&before, after),
-            (_, Object::Cluster(_)) => {}
+            (before, Object::Cluster(after)) => {
+                if let Some(Object::Cluster(before)) = before {
+                    cluster_follows(&before, after);
+                }
+                self.cluster = after.clone();
+            }
             (_, Object::Topics(after)) => {
                 for (name, entry) in &after.topics {
                     self.entry(name, entry);
@@ -191,7 +244,11 @@ impl History {
                         let was = before.topic(topic.topic_id).and_then(|t| t.partition(record.partition));
                         if let Some(was) = was.filter(|was| *was != record) {
                             record.follows(was).unwrap();
+                            self.elected(topic.topic_id, was, record);
                         }
+                        let epoch = (topic.topic_id, record.partition, record.leader_epoch);
+                        let leader = *self.leaders.entry(epoch).or_insert(record.leader);
+                        assert_eq!(leader, record.leader, "rule 2: an epoch has one leader or none");
                         let key = (topic.topic_id, record.partition, record.partition_epoch);
                         let known = self.records.entry(key).or_default();
                         if !known.contains(record) {
@@ -203,6 +260,30 @@ impl History {
         }
     }
 
+    /// Rules 4, 17, 22: who may lead after `was`.
+    fn elected(&self, topic_id: Uuid, was: &PartitionState, record: &PartitionState) {
+        let members = || was.isr.iter().chain(&was.elr);
+        if record.unclean_epoch != was.unclean_epoch {
+            let lost = |member: &Member| {
+                let broker = self.cluster.broker(member.broker_id).unwrap();
+                let missing = self.missing.iter().any(|(topic, partition, of)| {
+                    (*topic, *partition, of.broker_id) == (topic_id, was.partition, member.broker_id)
+                        && member.incarnation <= of.incarnation
+                });
+                missing || member.incarnation < broker.incarnation && !broker.carries(member.incarnation)
+            };
+            let may_lose = self.may_lose.contains(&topic_id) || members().all(lost);
+            // A record may have been lifted and led anew in one write.
+            let lifted = was.partition_epoch + 1_000_000 < record.partition_epoch;
+            assert!(may_lose || lifted, "an unclean election without need: {was:?} {record:?}");
+            return;
+        }
+        let Some(leader) = record.leader.filter(|leader| Some(*leader) != was.leader) else { return };
+        let was_member = members().any(|member| member.broker_id == leader.broker_id);
+        let on = (topic_id, was.partition, was.partition_epoch, leader.broker_id);
+        assert!(was_member || self.proposed.contains(&on), "a stranger leads: {was:?} {record:?}");
+    }
+
     fn entry(&mut self, name: &str, entry: &TopicEntry) {
         let TopicEntry { topic_id, creation, .. } = *entry;
         if let Some(known) = self.topics.get(&topic_id) {
@@ -210,6 +291,9 @@ impl History {
             return;
         }
         assert!(self.creations.insert(creation), "a creation is given once");
+        if entry.config.contains_key("unclean.leader.election.enable") {
+            self.may_lose.insert(topic_id);
+        }
         let last = self.last_creation_of.insert(name.to_owned(), creation).unwrap_or(0);
         assert!(last < creation, "rule 2: creation grows");
         self.topics.insert(topic_id, (name.to_owned(), creation));
@@ -239,6 +323,8 @@ struct Node {
     /// The partition_epoch last told in each session.
     told: BTreeMap<(SessionId, Uuid, i32), i32>,
     topics: BTreeMap<String, (Uuid, i32)>,
+    /// Questions for log ends that are not answered.
+    queries: Vec<(i32, SessionId, u64, Vec<(Uuid, i32)>)>,
 }
 
 impl Node {
@@ -249,6 +335,7 @@ impl Node {
             sessions: BTreeMap::new(),
             told: BTreeMap::new(),
             topics: BTreeMap::new(),
+            queries: Vec::new(),
         }
     }
 }
@@ -345,6 +432,10 @@ impl World {
                     assert!(self.history.topics.contains_key(&outcome.topic_id), "answered after done");
                 }
             }
+            FromController::QueryLogEnds { query_id, partitions } => {
+                let broker = node.sessions.iter().find(|(_, open)| **open == session).map(|(id, _)| *id);
+                node.queries.extend(broker.map(|broker| (broker, session, query_id, partitions)));
+            }
             FromController::Response { response: Response::ProducerIds { first, count }, .. } => {
                 for id in (first..first + i64::from(count)).step_by(100) {
                     assert!(self.history.producer_ids.insert(id), "a producer id is handed out once");
@@ -438,7 +529,7 @@ impl World {
     }
 
     /// On the records as they are stored: what the leaders were told may be older, which is refused in the same way.
-    fn propose(&mut self, at: usize) {
+    fn propose_all(&mut self, at: usize) {
         let Some(Object::Cluster(cluster)) = self.store.get(ObjectKey::Cluster).map(|s| s.object) else {
             return;
         };
@@ -464,6 +555,10 @@ impl World {
                         .map(|broker| broker.member().into())
                         .collect(),
                 };
+                for member in &proposal.isr {
+                    let on = (topic_id, proposal.partition, proposal.partition_epoch, member.broker_id);
+                    self.history.proposed.insert(on);
+                }
                 let (incarnation, proposals) = (leader.incarnation, vec![proposal]);
                 self.input(
                     at,
@@ -483,11 +578,16 @@ impl World {
                     self.arrive(request);
                 }
             }
-            Op::Create { at, name, partitions, factor } => {
+            Op::Create { at, name, partitions, factor, config } => {
+                let mut settings = vec![("min.insync.replicas", (config % 3 + 1).to_string())];
+                if config == 0 {
+                    settings.push(("unclean.leader.election.enable", "true".into()));
+                }
                 let topic = NewTopic {
                     name: NAMES[name].into(),
                     partitions: Some(partitions),
                     replication_factor: Some(factor),
+                    config: settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
                     ..NewTopic::default()
                 };
                 self.request(at, Request::CreateTopics { topics: vec![topic], validate_only: false });
@@ -506,6 +606,18 @@ impl World {
                 };
                 self.request(at, Request::DeleteTopics { topics: vec![topic] });
             }
+            Op::Propose { at, which, members, behind } => self.propose(at, which, members, behind),
+            Op::Health { at, broker, which, log } => self.health(at, broker, which, log),
+            Op::LogEnds { at, which, end } => self.answer_log_ends(at, which, end),
+            Op::Elect { at, name, unclean } => {
+                let kind = if unclean { ElectionKind::Unclean } else { ElectionKind::Preferred };
+                if unclean {
+                    self.history.may_lose.extend(self.topic_ids(name));
+                }
+                let partitions = Some((0..3).map(|partition| (NAMES[name].to_owned(), partition)).collect());
+                self.request(at, Request::ElectLeaders { kind, partitions });
+            }
+            Op::Held { at, broker, which, ahead } => self.held(at, broker, which, ahead),
             Op::ProducerIds { at } => self.request(at, Request::AllocateProducerIds),
             Op::Register { at, broker, kept, same_process } => self.register(at, broker, kept, same_process),
             Op::EndSession { at, broker } => {
@@ -535,7 +647,7 @@ impl World {
                 let allow_replication_factor_change = true;
                 self.request(at, Request::AlterReassignments { partitions, allow_replication_factor_change });
             }
-            Op::Propose { at } => self.propose(at),
+            Op::ProposeAll { at } => self.propose_all(at),
             Op::Configure { at, name, min_isr } => {
                 let topic = name.map(|name| ConfigResource::Topic(NAMES[name].into()));
                 let resource = topic.unwrap_or(ConfigResource::Broker(None));
@@ -554,6 +666,112 @@ impl World {
         }
     }
 
+    fn topic_ids(&self, name: usize) -> Vec<Uuid> {
+        let known = self.history.topics.iter().filter(|(_, (known, _))| known == NAMES[name]);
+        known.map(|(topic_id, _)| *topic_id).collect()
+    }
+
+    /// Some stored record.
+    fn pick(&self, which: usize) -> Option<(Uuid, PartitionState)> {
+        let slices = self.store.keys().filter_map(|key| match self.store.get(key)?.object {
+            Object::Partitions(slice) => Some(slice),
+            _ => None,
+        });
+        let topics: Vec<_> = slices.flat_map(|slice| slice.topics).collect();
+        let topic = topics.get(which % topics.len().max(1))?;
+        let record = topic.partitions.get(which % topic.partitions.len().max(1))?;
+        Some((topic.topic_id, record.clone()))
+    }
+
+    fn say(&mut self, at: usize, broker: i32, message: impl FnOnce(u64) -> ToController) {
+        let Some(session) = self.nodes[at].sessions.get(&broker).copied() else { return };
+        let incarnation = self.processes.get(&broker).and_then(|process| process.1).unwrap_or(0);
+        self.input(at, Input::Said { session, message: message(incarnation) });
+    }
+
+    /// A leader proposes those of the replicas that `members` has a bit for, on the newest record or an older one.
+    fn propose(&mut self, at: usize, which: usize, members: u8, behind: i32) {
+        let Some((topic_id, record)) = self.pick(which) else { return };
+        let Some(leader) = record.leader else { return };
+        let named = |(bit, id): (usize, &i32)| {
+            let chosen = members & 1 << bit != 0 || *id == leader.broker_id;
+            let known = record.isr.iter().find(|member| member.broker_id == *id).copied();
+            let registered = || self.history.cluster.broker(*id).map(|broker| broker.member());
+            chosen.then(|| known.or_else(registered)).flatten()
+        };
+        let isr: Vec<Member> = record.replicas.iter().enumerate().filter_map(named).collect();
+        for member in &isr {
+            let epoch = record.partition_epoch - behind;
+            self.history.proposed.insert((topic_id, record.partition, epoch, member.broker_id));
+        }
+        let proposal = IsrProposal {
+            topic_id,
+            partition: record.partition,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch - behind,
+            isr: isr.into_iter().map(Into::into).collect(),
+        };
+        let proposals = vec![proposal];
+        self.say(at, leader.broker_id, |incarnation| ToController::ProposeIsr { incarnation, proposals });
+    }
+
+    fn health(&mut self, at: usize, broker: i32, which: usize, log: u8) {
+        let Some((topic_id, record)) = self.pick(which) else { return };
+        let log = match log {
+            0 => LogState::Missing,
+            1 => LogState::Failed { reason: "no space".into() },
+            _ => LogState::Online,
+        };
+        let partition = record.partition;
+        if log == LogState::Missing {
+            let incarnation = self.processes.get(&broker).and_then(|process| process.1).unwrap_or(0);
+            self.history.missing.insert((topic_id, partition, Member { broker_id: broker, incarnation }));
+        }
+        let health = ReplicaHealth {
+            topic_id,
+            partition,
+            leader_epoch: record.leader_epoch,
+            log,
+            log_end_offset: 0,
+            followers: Vec::new(),
+        };
+        let full = which.is_multiple_of(5);
+        let replicas = vec![health];
+        self.say(at, broker, |incarnation| ToController::Health { incarnation, full, replicas });
+    }
+
+    /// One of the questions is answered; a negative end means that there is no log.
+    fn answer_log_ends(&mut self, at: usize, which: usize, end: i64) {
+        let count = self.nodes[at].queries.len();
+        if count == 0 {
+            return;
+        }
+        let (broker, session, query_id, partitions) = self.nodes[at].queries.swap_remove(which % count);
+        if self.nodes[at].sessions.get(&broker) != Some(&session) {
+            return;
+        }
+        let end_of = |(topic_id, partition): (Uuid, i32)| LogEnd {
+            topic_id,
+            partition,
+            last_epoch: (end % 3) as i32,
+            end_offset: end,
+        };
+        let ends = partitions.into_iter().filter(|_| end >= 0).map(end_of).collect();
+        self.say(at, broker, |incarnation| ToController::LogEnds { incarnation, query_id, ends });
+    }
+
+    fn held(&mut self, at: usize, broker: i32, which: usize, ahead: i32) {
+        let Some((topic_id, record)) = self.pick(which) else { return };
+        let held = HeldPartition {
+            topic_id,
+            partition: record.partition,
+            creation: self.history.topics[&topic_id].1,
+            leader_epoch: record.leader_epoch + ahead,
+        };
+        let partitions = vec![held];
+        self.say(at, broker, |incarnation| ToController::Held { incarnation, partitions });
+    }
+
     /// A fresh controller over a store without faults, and every broker back: nothing may be left half done.
     fn finish(&mut self) {
         self.late.clear();
@@ -562,6 +780,13 @@ impl World {
         self.settle(0);
         for broker in 1..=BROKERS {
             self.register(0, broker, true, false);
+            self.settle(0);
+        }
+        for end in 0.. {
+            if self.nodes[0].queries.is_empty() {
+                break;
+            }
+            self.answer_log_ends(0, 0, end);
             self.settle(0);
         }
         let Some(Object::Cluster(cluster)) = self.store.get(ObjectKey::Cluster).map(|s| s.object) else {
@@ -586,6 +811,8 @@ impl World {
             let Object::Partitions(object) = stored.object else { panic!("{key} holds another kind") };
             for topic in &object.topics {
                 found.extend(topic.partitions.iter().map(|record| (slice, topic.topic_id, record.partition)));
+                let led = topic.partitions.iter().all(|record| record.leader.is_some());
+                assert!(led, "all are back, and somebody has the longest log");
                 let sound = topic.partitions.iter().all(|record| mend(record, &View::of(&cluster)).is_none());
                 assert!(sound, "all records are mended");
                 for record in &topic.partitions {
@@ -639,7 +866,7 @@ fn a_create_whose_answer_was_lost_is_found_to_be_done() {
     let mut world = World::new();
     world.register(0, 1, false, true);
     world.settle(0);
-    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1 });
+    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1, config: 1 });
     // The topic's swap.
     world.deliver(0, 0, &Fate::AnswerLost);
     world.settle(0);
@@ -653,7 +880,7 @@ fn a_controller_that_did_not_see_a_deletion_does_not_bring_the_records_back() {
     let mut world = World::new();
     world.register(0, 1, false, true);
     world.settle(0);
-    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1 });
+    world.apply(&Op::Create { at: 0, name: 0, partitions: 2, factor: 1, config: 1 });
     world.settle(0);
     // The second controller reads the topic, then the first deletes it.
     world.apply(&Op::Restart { at: 1 });
@@ -664,7 +891,7 @@ fn a_controller_that_did_not_see_a_deletion_does_not_bring_the_records_back() {
     world.apply(&Op::Delete { at: 0, name: 0, by_id: false });
     world.settle(0);
     // The second one writes into the same partition slice, fails, and reads it without the records.
-    world.apply(&Op::Create { at: 1, name: 3, partitions: 1, factor: 1 });
+    world.apply(&Op::Create { at: 1, name: 3, partitions: 1, factor: 1, config: 1 });
     world.settle(1);
     assert!(world.nodes[1].sessions.is_empty(), "rule 32: somebody else writes");
     world.register(1, 2, false, true);
@@ -685,7 +912,7 @@ fn of_two_controllers_that_make_one_topic_at_once_one_makes_it() {
     world.register(1, 1, false, true);
     world.settle(1);
     for at in 0..2 {
-        world.apply(&Op::Create { at, name: 0, partitions: 2, factor: 1 });
+        world.apply(&Op::Create { at, name: 0, partitions: 2, factor: 1, config: 1 });
     }
     world.settle(1);
     world.settle(0);
@@ -698,7 +925,7 @@ fn a_topic_that_was_made_with_a_lost_answer_and_deleted_by_another_is_made_again
     let mut world = World::new();
     world.register(1, 1, false, true);
     world.settle(1);
-    world.apply(&Op::Create { at: 1, name: 0, partitions: 1, factor: 1 });
+    world.apply(&Op::Create { at: 1, name: 0, partitions: 1, factor: 1, config: 1 });
     world.deliver(1, 0, &Fate::AnswerLost);
     world.apply(&Op::Restart { at: 0 });
     world.settle(0);
@@ -708,6 +935,9 @@ fn a_topic_that_was_made_with_a_lost_answer_and_deleted_by_another_is_made_again
     world.settle(0);
     world.settle(1);
     assert_eq!(world.history.topics.len(), 2, "under another id");
+    // Rule 32: its session was closed when the swap failed.
+    world.register(1, 1, false, true);
+    world.settle(1);
     assert!(world.nodes[1].topics.contains_key("a"));
     world.finish();
 }
