@@ -324,8 +324,11 @@ struct Node {
     told: BTreeMap<(SessionId, Uuid, i32), i32>,
     topics: BTreeMap<String, (Uuid, i32)>,
     /// Questions for log ends that are not answered.
-    queries: Vec<(i32, SessionId, u64, Vec<(Uuid, i32)>)>,
+    queries: Vec<Query>,
 }
+
+/// A broker's question, the session it came in, its id, and the partitions.
+type Query = (i32, SessionId, u64, Vec<(Uuid, i32)>);
 
 impl Node {
     fn new() -> Self {
