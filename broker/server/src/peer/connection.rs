@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BufMut;
-use taffrail_protocol::frame::{PREFIX_LEN, frame_length, write_request};
-use taffrail_protocol::header::{RequestHeader, ResponseHeader};
+use taffrail_protocol::frame::{PREFIX_LEN, frame_length, read_response, write_request};
+use taffrail_protocol::header::RequestHeader;
 use taffrail_protocol::messages::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
-use taffrail_protocol::{ApiMessage, Decode, DecodeError, EncodeError, ErrorCode, Message, Reader, Writer};
+use taffrail_protocol::{ApiMessage, Decode, DecodeError, EncodeError, ErrorCode, Message, Writer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,6 +21,8 @@ const HANDSHAKE_VERSION: i16 = 1;
 const AUTHENTICATE_VERSION: i16 = 2;
 /// What the buffer begins with, and keeps while answers are small.
 const SMALL_BUFFER_BYTES: usize = 64 * 1024;
+/// What the arrays of one answer may take once they are decoded: those of some 200,000 partitions.
+const DECODED_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Why a connection to a broker did not come about or broke.
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +36,9 @@ pub enum PeerError {
     /// The other side does not know this broker (yet).
     #[error("the broker refused the connection: {0}")]
     Refused(String),
-    /// An answer that cannot be read.
+    /// An answer that cannot be read, or answers something else.
     #[error("an answer cannot be read: {0}")]
     Unreadable(#[from] DecodeError),
-    /// An answer to another request than was asked.
-    #[error("an answer has the correlation id {got} where {expected} was due")]
-    OutOfOrder {
-        /// The id that came.
-        got: i32,
-        /// The id that was due.
-        expected: i32,
-    },
     /// A request that cannot be written.
     #[error("a request cannot be written: {0}")]
     Unwritable(#[from] EncodeError),
@@ -62,12 +56,7 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// [`PeerError`] when it is the answer to something else, or cannot be read.
     pub fn read<M: ApiMessage + Decode<'a>>(self, version: i16) -> Result<M, PeerError> {
-        let mut reader = Reader::new(self.frame);
-        let header = ResponseHeader::read(&mut reader, M::header_version(version))?;
-        if header.correlation_id != self.correlation_id {
-            return Err(PeerError::OutOfOrder { got: header.correlation_id, expected: self.correlation_id });
-        }
-        Ok(M::read(&mut reader, version)?)
+        Ok(read_response(self.frame, self.correlation_id, version, DECODED_LIMIT)?)
     }
 }
 
