@@ -8,7 +8,7 @@ use taffrail_log::{AppendError, EpochEntry, Poisoned};
 use taffrail_protocol::record_batch::Batches;
 
 /// A follower, from the record that makes it so until the next leader epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FollowerState {
     leader: Member,
     /// Why it fetches no more under this leader epoch.

@@ -129,7 +129,6 @@ pub enum FetchedOutcome {
     /// The log was cut back to where it agrees with the leader's, as far as is known yet. Ask again.
     Truncated(Truncation),
     /// The log ended before the leader's starts (or behind an end that was elected uncleanly), and begins anew.
-    /// Write the checkpoints soon: the log's start may be lower than the checkpoint says.
     StartedAnew(Truncation),
     /// What was new is in the log. There may have been nothing.
     Appended {

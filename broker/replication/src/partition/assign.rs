@@ -27,6 +27,20 @@ pub enum AssignError {
         /// The leader epoch that is held.
         held: i32,
     },
+    /// A newer record names another leader under the same leader epoch, which no controller may write (rule 2). It is ignored:
+    /// that one epoch has one leader is what makes two logs of equal epochs equal.
+    #[error(
+        "the record names broker {} as leader in leader epoch {leader_epoch}, and the one before named broker {}: every          leader has an epoch of its own, so it is ignored",
+        named.broker_id, held.broker_id
+    )]
+    TwoLeaders {
+        /// The epoch.
+        leader_epoch: i32,
+        /// The leader that is held.
+        held: Member,
+        /// The leader that the new record names.
+        named: Member,
+    },
     /// The log holds records of a later leader epoch than the record's (rules 25, 31): the record is older than what this
     /// replica has seen. It waits for a newer one.
     #[error(
@@ -73,6 +87,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             });
         }
         let same_epoch = record.leader_epoch == self.record.leader_epoch;
+        if let (Some(held), Some(named)) = (self.record.leader, record.leader)
+            && same_epoch
+            && held != named
+        {
+            return Err(AssignError::TwoLeaders { leader_epoch: record.leader_epoch, held, named });
+        }
         self.record = record;
         let wanted = self.wanted();
         match (&mut self.role, wanted) {
@@ -115,21 +135,18 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         effects: &mut Effects<T>,
     ) -> Result<(), AssignError> {
         let leader_epoch = self.record.leader_epoch;
-        if let Some(log_epoch) = self.log.latest_epoch()
-            && log_epoch > leader_epoch
-        {
-            return Err(AssignError::LogAhead { log_epoch, leader_epoch });
-        }
-        match wanted {
-            Wanted::Idle => return Ok(()),
-            Wanted::Leader => {
+        let log_epoch = self.log.latest_epoch().filter(|log_epoch| *log_epoch > leader_epoch);
+        match (wanted, log_epoch) {
+            (Wanted::Idle, _) => return Ok(()),
+            (_, Some(log_epoch)) => return Err(AssignError::LogAhead { log_epoch, leader_epoch }),
+            (Wanted::Leader, None) => {
                 // Noted before anything is appended under the epoch (rule 7).
                 self.log.assign_leader_epoch(leader_epoch)?;
                 let start = self.log.leader_epochs().last().map(|entry| entry.start_offset);
                 let start = start.unwrap_or(self.log.log_end_offset());
                 self.role = Role::Leader(LeaderState::new(now_ms, self.me, &self.record, start));
             }
-            Wanted::Follower(leader) => {
+            (Wanted::Follower(leader), None) => {
                 // Reading goes on also where the log takes no writes.
                 self.role = Role::Follower(FollowerState::new(leader));
                 // An epoch that this broker led in without appending anything is in nobody's log, and the records of an
