@@ -19,7 +19,7 @@ pub enum Effect<T> {
         /// The fetch.
         token: T,
         /// How many bytes, about: batches that became readable with one step are counted whole. A follower's fetch is told
-        /// of one byte when there is nothing new but the high watermark.
+        /// of none when there is nothing new but the high watermark.
         bytes: u64,
     },
     /// A parked produce was committed or failed; it is not parked any more.
@@ -171,7 +171,7 @@ impl<T: Clone> Purgatory<T> {
         effects
             .extend(self.fetches.iter().map(|(_, token)| Effect::Readable { token: token.clone(), bytes }));
         let followers = self.replica_fetches.iter();
-        effects.extend(followers.map(|(_, token)| Effect::Readable { token: token.clone(), bytes: 1 }));
+        effects.extend(followers.map(|(_, token)| Effect::Readable { token: token.clone(), bytes: 0 }));
     }
 
     /// The ISR became too small for anything to be committed: producers are told that their batches are in the log and not
