@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::cluster::Cluster;
+use crate::cluster_view::{ClusterView, Leader};
 use crate::config::BrokerConfig;
 use crate::config::live::LiveConfig;
 use crate::controller_link::ControllerLink;
@@ -15,7 +17,7 @@ use crate::group::GroupConfig;
 use crate::groups::Groups;
 use crate::lifecycle;
 use crate::maintenance::SyncQueue;
-use crate::metrics::{LogSample, MemorySample, Metrics, MetricsSource};
+use crate::metrics::{LedSample, LogSample, MemorySample, Metrics, MetricsSource, ReplicationSample};
 use crate::net::listener::Admission;
 use crate::net::memory::MemoryBudget;
 use crate::producer_ids::ProducerIds;
@@ -137,6 +139,35 @@ impl MetricsSource for Broker {
                 }
             })
             .collect()
+    }
+
+    fn replication(&self) -> ReplicationSample {
+        let now_ms = clock::now_ms();
+        let mut sample = ReplicationSample::default();
+        let view = ClusterView::new(&self.cluster, "");
+        for topic in self.cluster.topics() {
+            for partition in &topic.partitions {
+                sample.offline_partitions += u64::from(view.leader(&partition.record) == Leader::None);
+                sample.offline_replicas += u64::from(partition.absence.is_some());
+                let Some(replica) = partition.replica.as_ref().map(|replica| replica.lock()) else {
+                    continue;
+                };
+                sample.offline_replicas += u64::from(replica.log().poisoned().is_some());
+                if replica.led_epoch().is_none() || partition.record.replicas.len() < 2 {
+                    continue;
+                }
+                sample.led.push(LedSample {
+                    topic: Arc::clone(&topic.name),
+                    partition: partition.record.partition,
+                    in_sync: replica.record().isr.len(),
+                    under_replicated: replica.is_under_replicated(),
+                    under_min_isr: replica.is_under_min_isr(),
+                    at_min_isr: replica.is_at_min_isr(),
+                    followers: replica.health(now_ms).followers,
+                });
+            }
+        }
+        sample
     }
 
     fn groups(&self) -> Vec<(&'static str, u64)> {

@@ -5,6 +5,7 @@
 //! kept nowhere: thousands of idle partitions cost nothing between two scrapes.
 
 mod process;
+mod replication;
 mod text;
 
 use std::cmp::Ordering;
@@ -18,6 +19,7 @@ use taffrail_protocol::{ApiKey, ErrorCode};
 use crate::broker::Broker;
 
 use self::text::{Kind, TextWriter};
+pub use replication::{LedSample, ReplicationSample};
 
 /// The upper bounds of the latency buckets, in microseconds: from well under a disk's write to a long poll's end.
 const BUCKETS_US: [u64; 17] = [
@@ -121,6 +123,12 @@ impl Metrics {
         counters.duration_sum_us.fetch_add(elapsed_us, Relaxed);
     }
 
+    /// How many requests of an API were done.
+    pub fn requests_done(&self, api: ApiKey) -> u64 {
+        let durations = self.counters(api).map(|counters| counters.durations.iter());
+        durations.into_iter().flatten().map(|bucket| bucket.load(Relaxed)).sum()
+    }
+
     /// An answer carries this error, for the request or for one part of it.
     pub fn request_error(&self, api: ApiKey, code: ErrorCode) {
         let Some(counters) = self.counters(api) else { return };
@@ -178,6 +186,8 @@ impl Metrics {
 pub trait MetricsSource: Send + Sync {
     /// The state of each log on this broker.
     fn logs(&self) -> Vec<LogSample>;
+    /// How well partitions are replicated.
+    fn replication(&self) -> ReplicationSample;
     /// How many groups this broker coordinates in each state, by Kafka's names for states, such as `Stable`.
     fn groups(&self) -> Vec<(&'static str, u64)>;
     /// Memory that requests in work hold, and how much they may hold, in bytes.
@@ -198,6 +208,10 @@ impl StartingBroker {
 impl MetricsSource for StartingBroker {
     fn logs(&self) -> Vec<LogSample> {
         self.0.get().map(|broker| broker.logs()).unwrap_or_default()
+    }
+
+    fn replication(&self) -> ReplicationSample {
+        self.0.get().map(|broker| broker.replication()).unwrap_or_default()
     }
 
     fn groups(&self) -> Vec<(&'static str, u64)> {
@@ -256,6 +270,7 @@ impl Metrics {
         self.render_requests(&mut text);
         self.render_network(&mut text);
         render_logs(&mut text, &source.logs());
+        self.render_replication(&mut text, &source.replication());
         render_groups(&mut text, &source.groups());
         let MemorySample { used_bytes, limit_bytes } = source.memory();
         text.single(
@@ -410,6 +425,8 @@ pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    use taffrail_control::session::FollowerLag;
+
     /// Two logs, two states of groups.
     pub(crate) struct Example;
 
@@ -426,6 +443,20 @@ pub(crate) mod tests {
                 leader: true,
             };
             vec![log("orders", 0), log("odd\"\\\nname", 7)]
+        }
+
+        fn replication(&self) -> ReplicationSample {
+            let lag = FollowerLag { broker_id: 3, records: 17, ms: 2_500 };
+            let led = LedSample {
+                topic: "orders".into(),
+                partition: 0,
+                in_sync: 2,
+                under_replicated: true,
+                under_min_isr: false,
+                at_min_isr: true,
+                followers: vec![lag],
+            };
+            ReplicationSample { led: vec![led], offline_partitions: 4, offline_replicas: 2 }
         }
 
         fn groups(&self) -> Vec<(&'static str, u64)> {
