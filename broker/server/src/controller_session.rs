@@ -204,7 +204,6 @@ impl SessionKeeper {
         let partitions = self.blocking(|events| events.held()).await?;
         // An error here shows when the next message is waited for.
         let _ = sender.send(ToController::Held { incarnation, partitions }).await;
-        self.blocking(|events| events.opened()).await?;
         self.link.attach(sender.clone());
         while let Some(message) = receiver.recv().await {
             match message {

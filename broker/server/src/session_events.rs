@@ -12,10 +12,8 @@ pub trait SessionEvents: Send + Sync + 'static {
     /// is open, and before anything of the session is applied.
     fn held(&self) -> Vec<HeldPartition>;
 
-    /// A session was opened. Proposals that an earlier one left unanswered may have been taken or not (rule 10).
-    fn opened(&self);
-
-    /// The cluster's state or a change of it. A snapshot may come again in each session.
+    /// The cluster's state or a change of it. A snapshot may come again in each session, as its first update: proposals
+    /// that an earlier session left unanswered were taken or not (rule 10).
     fn apply(&self, update: &ClusterUpdate);
 
     /// Whether what was applied is of a time after this broker's registration.
@@ -32,8 +30,6 @@ impl SessionEvents for Updates {
     fn held(&self) -> Vec<HeldPartition> {
         self.held_records()
     }
-
-    fn opened(&self) {}
 
     fn apply(&self, update: &ClusterUpdate) {
         Self::apply(self, update);
