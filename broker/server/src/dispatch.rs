@@ -128,6 +128,7 @@ handlers! {
     CreateTopics: create_topics;
     DeleteTopics: delete_topics;
     InitProducerId: init_producer_id;
+    OffsetForLeaderEpoch: offset_for_leader_epoch;
     DescribeConfigs: describe_configs;
     AlterConfigs: alter_configs;
     DescribeLogDirs: describe_log_dirs;

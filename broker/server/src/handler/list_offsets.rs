@@ -19,6 +19,8 @@ use taffrail_replication::partition::Isolation;
 const UNKNOWN: i32 = -1;
 /// The answer tells leader epochs from this version on.
 const LEADER_EPOCH_FROM: i16 = 4;
+/// From this version on a new leader may say that it does not know yet (KIP-207).
+const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
 /// Replica ids from this one on are those of brokers.
 const FIRST_BROKER_ID: i32 = 0;
 /// The isolation level of a consumer that reads committed transactions only.
@@ -53,6 +55,11 @@ impl Target {
             _ => return None,
         };
         (version >= since).then_some(target)
+    }
+
+    /// Whether it is something else once more is known to be committed.
+    fn needs_end(self) -> bool {
+        !matches!(self, Self::Earliest | Self::LatestTiered)
     }
 
     /// Whether looking for it may read from the disk.
@@ -103,7 +110,7 @@ fn respond<'a>(
     };
     let find = |name: &str, asked: &ListOffsetsPartition| {
         if request.replica_id >= FIRST_BROKER_ID {
-            // Replication proves who it is with a token of the controller; nobody can have one.
+            // Followers have no need to ask.
             return Err(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
         }
         if times_named.get(&(name, asked.partition_index)).is_some_and(|times| *times > 1) {
@@ -159,6 +166,12 @@ fn find_in_topic(
     let partition = topic.partition(asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let replica = partition.replica.as_ref().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     find(replica, asked.current_leader_epoch, target, isolation).map_err(|error| match error {
+        // A code that older clients do not know.
+        Failure::Refused(ErrorCode::OFFSET_NOT_AVAILABLE)
+            if context.api_version < OFFSET_NOT_AVAILABLE_FROM =>
+        {
+            ErrorCode::LEADER_NOT_AVAILABLE
+        }
         Failure::Refused(code) => code,
         Failure::Log(error) => {
             tracing::error!("cannot look for an offset in {name}-{}: {error}", asked.partition_index);
@@ -181,6 +194,9 @@ fn find(
 ) -> Result<Place, Failure> {
     let mut replica = replica.lock();
     replica.check_leader(current_leader_epoch).map_err(Failure::Refused)?;
+    if target.needs_end() {
+        replica.check_offsets_known().map_err(Failure::Refused)?;
+    }
     let readable_end = replica.readable_end(isolation);
     let leader_epoch = replica.record().leader_epoch;
     let log = replica.log_mut();
