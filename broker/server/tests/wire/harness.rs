@@ -1,7 +1,7 @@
 //! A broker process, and a connection that sends and reads single messages.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -43,10 +43,7 @@ impl Broker {
     }
 
     pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Connection { stream, next_id: 0x0102_0304 }
+        Connection::to(&self.address)
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -122,6 +119,13 @@ pub struct Sent {
 }
 
 impl Connection {
+    pub fn to(address: impl ToSocketAddrs) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, next_id: 0x0102_0304 }
+    }
+
     pub fn send<M: ApiMessage>(&mut self, request: &M, version: i16) -> Sent {
         let id = self.next_id;
         self.next_id += 1;

@@ -1,0 +1,12 @@
+//! Several brokers and a controller in this process, over real sockets and files: what clients see of replication.
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
+mod clients;
+mod harness;
+#[path = "../wire/harness.rs"]
+#[allow(dead_code, reason = "the tests of one broker use more of it")]
+mod wire;
+
+mod failover;
+mod followers;
+mod peers;
