@@ -253,7 +253,7 @@ mod tests {
         let mut effects = Effects::new();
         purgatory.appended(70, &mut effects);
         purgatory.committed(5, &mut effects);
-        assert_eq!(effects, [70, 1].map(|bytes| Effect::Readable { token: "follower", bytes }));
+        assert_eq!(effects, [70, 0].map(|bytes| Effect::Readable { token: "follower", bytes }));
         purgatory.leave(id);
         effects.clear();
         purgatory.appended(70, &mut effects);
