@@ -611,7 +611,7 @@ fn a_follower_is_told_a_new_high_watermark_without_waiting_for_records() {
     a.partition.await_append("B");
     a.told();
     assert!(news(&mut a, &fetch(C, 1, 0, 0)));
-    assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 1 }]);
+    assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 0 }]);
     assert!(news(&mut a, &fetch(B, 1, 0, 0)));
 }
 
