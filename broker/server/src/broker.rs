@@ -23,6 +23,7 @@ use crate::net::memory::MemoryBudget;
 use crate::producer_ids::ProducerIds;
 use crate::random;
 use crate::replication::Errands;
+use crate::replication::quota::Quota;
 
 /// A fetch session unused for this long may give way to another (Kafka: two minutes, not configurable).
 const SESSION_EVICTION_MS: i64 = 120_000;
@@ -56,6 +57,10 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     /// Where replicas that began a new segment wait to be synced.
     pub sync_queue: SyncQueue,
+    /// What the replicas that are being filled here have fetched.
+    pub follower_quota: Quota,
+    /// What was sent to replicas elsewhere that are being filled.
+    pub leader_quota: Quota,
     /// What is to be done for the replicas.
     pub errands: Arc<Errands>,
     /// Memory that requests and unsent answers may hold.
@@ -96,6 +101,8 @@ impl Broker {
             groups: Groups::new(group_config(&config)),
             producer_ids: ProducerIds::default(),
             sync_queue,
+            follower_quota: Quota::default(),
+            leader_quota: Quota::default(),
             errands: Arc::default(),
             request_memory: MemoryBudget::new(request_memory),
             decoded_limit_bytes: (request_memory / DECODED_SHARE).clamp(*DECODED.start(), *DECODED.end()),

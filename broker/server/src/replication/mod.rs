@@ -6,6 +6,7 @@
 mod fetchers;
 mod flusher;
 mod queue;
+pub mod quota;
 mod reporter;
 mod source;
 mod source_session;

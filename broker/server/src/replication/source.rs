@@ -20,6 +20,7 @@ use taffrail_replication::replica_fetch::{Fetched, FetchedOutcome, Truncation};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::quota;
 use super::source_session::{RequestNumber, SourceSession};
 use crate::broker::Broker;
 use crate::clock;
@@ -242,14 +243,34 @@ impl Source {
         }
     }
 
-    /// Asks for the partition from where it ends now, if it may fetch.
+    /// Asks for the partition from where it ends now, if it may fetch; later, if it is throttled.
     fn ask(&mut self, key: PartitionKey) {
+        let pause =
+            self.throttled(key).and_then(|rate| self.broker.follower_quota.blocked_for(Instant::now(), rate));
         let Some(followed) = self.followed.get_mut(&key) else { return };
+        if let Some(pause) = pause {
+            self.session.forget(key);
+            self.retries.retain(|(_, waiting)| *waiting != key);
+            self.retries.push((Instant::now() + pause, key));
+            return;
+        }
         let position = followed.replica.lock().fetch_position();
         if let Some(position) = position.filter(|position| position.leader.broker_id == self.id) {
             followed.asked_at = Instant::now();
             self.session.ask(key, position);
         }
+    }
+
+    /// The rate at which the partition is to be filled together with others; `None` if there is none for it.
+    fn throttled(&self, key: PartitionKey) -> Option<i64> {
+        let rate = self.broker.live.now().follower_replication_throttled_rate;
+        if rate == i64::MAX {
+            return None;
+        }
+        let topic = self.broker.cluster.topic_by_id(key.0)?;
+        let partition = topic.partition(key.1)?;
+        let me = self.me.broker_id;
+        quota::concerns(&topic, &partition.record, me, quota::FOLLOWERS, me).then_some(rate)
     }
 
     fn ask_what_is_due(&mut self, now: Instant) {
@@ -329,6 +350,9 @@ impl Source {
                 self.ask(key);
             }
             Ok(FetchedOutcome::Appended { bytes, rolled }) => {
+                if let Some(rate) = self.throttled(key) {
+                    self.broker.follower_quota.record(Instant::now(), bytes, rate);
+                }
                 if let Some(followed) = self.followed.get_mut(&key) {
                     followed.refusals = 0;
                 }

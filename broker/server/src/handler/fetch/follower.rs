@@ -20,6 +20,7 @@ use crate::net::outbox::{FileRange, Response};
 use crate::net::parked::{Answer, Parked};
 use crate::peer::Peer;
 use crate::random;
+use crate::replication::quota;
 use crate::waiter::{ParkedPlace, PartitionWaiter, carry_out};
 
 /// The first version that tells the incarnation (KIP-903).
@@ -272,7 +273,13 @@ fn read_all(
     let mut left = terms.max_bytes;
     let mut nothing_yet = true;
     let mut all = Vec::new();
+    let rate = call.broker.live.now().leader_replication_throttled_rate;
     for (slot, key, asked) in session.to_look_at() {
+        let throttled = is_throttled(call, key, terms.follower, rate);
+        if throttled && call.broker.leader_quota.blocked_for(tokio::time::Instant::now(), rate).is_some() {
+            // Looked at again with the next request.
+            continue;
+        }
         let fetch = ReplicaFetch {
             replica: terms.follower,
             registered,
@@ -286,6 +293,9 @@ fn read_all(
         };
         let found = read_one(call, session, (slot, key), &fetch, effects);
         if let Some(range) = &found.records {
+            if throttled {
+                call.broker.leader_quota.record(tokio::time::Instant::now(), range.len.into(), rate);
+            }
             nothing_yet = false;
             left = left.saturating_sub(range.len);
         }
@@ -302,6 +312,16 @@ fn read_all(
         }
     }
     all
+}
+
+/// Whether what goes from the partition to the follower counts for `leader.replication.throttled.rate`.
+fn is_throttled(call: &Call, (topic_id, number): PartitionKey, follower: Member, rate: i64) -> bool {
+    let topic = (rate < i64::MAX).then(|| call.broker.cluster.topic_by_id(topic_id)).flatten();
+    topic.is_some_and(|topic| {
+        topic.partition(number).is_some_and(|partition| {
+            quota::concerns(&topic, &partition.record, follower.broker_id, quota::LEADERS, call.broker.id)
+        })
+    })
 }
 
 fn read_one(
