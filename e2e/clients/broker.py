@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 class Broker:
-    def __init__(self, kind, taffrail, kafka_dir, work_dir):
-        self.kind, self.taffrail, self.kafka_dir = kind, taffrail, kafka_dir
+    def __init__(self, kind, taffrail, kafka_dir, work_dir, options=()):
+        self.kind, self.taffrail, self.kafka_dir, self.options = kind, taffrail, kafka_dir, options
         self.dir = Path(tempfile.mkdtemp(prefix="broker-", dir=work_dir))
         self.data_dir = self.dir / "data"
         self.log_dir = self.data_dir if kind == "kafka" else self.data_dir / "brokers/0"
@@ -41,6 +41,7 @@ class Broker:
         else:
             command = [self.taffrail, "dev", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
             command += ["--data-dir", self.data_dir, "--set", "group.initial.rebalance.delay.ms=0"]
+            command += self.options
         begin = self.log.stat().st_size
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
