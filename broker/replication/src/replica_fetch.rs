@@ -35,14 +35,14 @@ pub struct ReplicaRead<F> {
     pub error: ErrorCode,
     /// The records from the fetch offset on, whole batches at the beginning; committed or not.
     pub records: Option<FileRange<F>>,
-    /// There are records and none of them goes out, as not one batch is within the bytes that were allowed: to be looked at
-    /// again, as no append will tell of them.
-    pub did_not_fit: bool,
     /// The logs differ before the fetch offset: this is the leader's last epoch that is not above the follower's, and where
     /// it ends. The follower truncates and asks again; the fetch counted for nothing (rule 27).
     pub diverging: Option<EpochEntry>,
     /// The leader's high watermark.
     pub high_watermark: i64,
+    /// Whether that is more than the follower was told with its last answer: then the answer should not wait for records
+    /// (KIP-392), or the follower's consumers would.
+    pub high_watermark_is_news: bool,
     /// Where the leader's log starts.
     pub log_start_offset: i64,
     /// The leader's last stable offset.

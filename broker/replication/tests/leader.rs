@@ -600,32 +600,19 @@ fn a_fetch_outside_of_the_log_learns_where_the_log_starts_and_does_not_count() {
 }
 
 #[test]
-fn a_parked_fetch_of_a_follower_hears_of_appends_and_of_the_high_watermark() {
+fn a_follower_is_told_a_new_high_watermark_without_waiting_for_records() {
     let (mut a, _b, _c) = three();
-    a.partition.await_append("B");
-    a.append(1);
-    assert!(matches!(a.told()[..], [Effect::Readable { token: "B", bytes }] if bytes > 1));
-    ask(&mut a, &fetch(B, 1, 0, 0));
-    assert_eq!(a.told(), []);
-    ask(&mut a, &fetch(C, 1, 0, 0));
-    assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 0 }]);
-}
-
-#[test]
-fn what_does_not_fit_into_an_answer_is_told_of() {
-    let (mut a, _b, _c) = three();
-    let did_not_fit = |a: &mut Node, fetch_offset, max_bytes, at_least_one_batch| {
-        let fetch = ReplicaFetch { max_bytes, at_least_one_batch, ..fetch(B, fetch_offset, 0, 0) };
-        let read = a.partition.replica_fetch(NOW, &fetch, &mut a.effects).unwrap();
-        assert!(!(read.did_not_fit && read.records.is_some()));
-        read.did_not_fit
+    let news = |a: &mut Node, fetch: &ReplicaFetch| {
+        a.partition.replica_fetch(NOW, fetch, &mut a.effects).unwrap().high_watermark_is_news
     };
     a.append(1);
-    assert!(did_not_fit(&mut a, 0, 10, false));
-    assert!(did_not_fit(&mut a, 0, 0, false));
-    assert!(!did_not_fit(&mut a, 0, 10, true));
-    assert!(!did_not_fit(&mut a, 0, 1 << 20, false));
-    assert!(!did_not_fit(&mut a, 1, 0, false));
+    assert!(news(&mut a, &fetch(B, 1, 0, 0)), "at first everything is news");
+    assert!(!news(&mut a, &fetch(B, 1, 0, 0)));
+    a.partition.await_append("B");
+    a.told();
+    assert!(news(&mut a, &fetch(C, 1, 0, 0)));
+    assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 0 }]);
+    assert!(news(&mut a, &fetch(B, 1, 0, 0)));
 }
 
 #[test]

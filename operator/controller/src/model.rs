@@ -309,6 +309,9 @@ pub struct BrokerState {
     /// Last such incarnation before the current one; none after an UNCLEAN start: the range is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
+    /// Its disks had not served in the life before: another may have been, and have lost what it held then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,

@@ -229,6 +229,7 @@ fn register(
         fenced: false,
         since: chain.map_or(incarnation, |(since, _)| since),
         last: chain.map(|(_, last)| last),
+        skipped: chain.zip(before.as_ref()).is_some_and(|((_, last), before)| last < before.incarnation),
         other: before.as_ref().map_or_else(Other::new, |broker| broker.other.clone()),
     };
     assert!(before.is_none_or(|b| b.incarnation < incarnation), "rule 16: an incarnation only grows");
@@ -252,9 +253,12 @@ fn superseded(before: &BrokerState, registration: &Registration) -> Option<Strin
 ///
 /// The disks name the incarnation under which they were last served. Within the chain that is on record they are the
 /// chain's disks, and have lost nothing since it began. Named from outside of it they are other disks, or older ones.
+/// If the life before came with disks that had not served in the one before that, an incarnation within the chain may have
+/// been served by others: what continues that life goes back no further than to it.
 fn unbroken_since(before: &BrokerState, registration: &Registration) -> Option<(u64, u64)> {
     let last = registration.last_incarnation.filter(|_| registration.claim != LogClaim::Unclean)?;
-    (before.since <= last && last <= before.incarnation).then_some((before.since, last))
+    let since = if before.skipped && last == before.incarnation { before.incarnation } else { before.since };
+    (before.since <= last && last <= before.incarnation).then_some((since, last))
 }
 
 fn refusal(state: &ClusterState, registration: &Registration) -> Option<String> {
@@ -342,6 +346,12 @@ mod tests {
         // The process of `second` died before it noted its incarnation, or an older copy of the disk was mounted.
         let third = registered(&mut state, &registration(3, Some(first.incarnation)));
         assert!(third.carries(first.incarnation) && !third.carries(second.incarnation));
+        // Nor does a later life of these disks, though they have lost nothing since.
+        let fourth = registered(&mut state.clone(), &registration(4, Some(third.incarnation)));
+        assert!(fourth.carries(third.incarnation) && !fourth.carries(second.incarnation));
+        // One that dies before it noted anything costs nothing.
+        let again = registered(&mut state, &registration(5, Some(first.incarnation)));
+        assert!(again.carries(first.incarnation) && !again.carries(third.incarnation));
     }
 
     #[test]

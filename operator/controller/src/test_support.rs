@@ -17,6 +17,7 @@ pub(crate) fn cluster_of(n: i32) -> ClusterState {
         fenced: false,
         since: id as u64,
         last: None,
+        skipped: false,
         other: Other::new(),
     };
     ClusterState {

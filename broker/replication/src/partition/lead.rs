@@ -66,9 +66,15 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             fetch.at_least_one_batch,
             leader_end_offset,
         )?;
-        let records = read.records.filter(|range| range.len >= range.first_batch_len);
-        let did_not_fit = records.is_none() && fetch.fetch_offset < leader_end_offset;
-        Ok(ReplicaRead { records, did_not_fit, ..self.answer(ErrorCode::NONE, None) })
+        let news = match &mut self.role {
+            Role::Leader(leader) => leader.tell_high_watermark(fetch.replica.broker_id, self.high_watermark),
+            Role::Idle | Role::Follower(_) => false,
+        };
+        Ok(ReplicaRead {
+            records: read.records.filter(|range| range.len >= range.first_batch_len),
+            high_watermark_is_news: news,
+            ..self.answer(ErrorCode::NONE, None)
+        })
     }
 
     fn fit(&self, fetch: &ReplicaFetch) -> Result<Fit, ErrorCode> {
@@ -94,7 +100,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             records: None,
             diverging,
             high_watermark: self.high_watermark,
-            did_not_fit: false,
+            high_watermark_is_news: false,
             log_start_offset: self.log.log_start_offset(),
             last_stable_offset: self.log.last_stable_offset(self.high_watermark),
         }

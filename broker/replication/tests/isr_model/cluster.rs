@@ -77,6 +77,7 @@ fn registrations(brokers: &[Registered]) -> ClusterState {
         fenced: registered.fenced,
         since: registered.since,
         last: registered.last,
+        skipped: false,
         other: Other::new(),
     };
     ClusterState { brokers: (0..).zip(brokers).map(broker).collect(), ..ClusterState::default() }
