@@ -61,9 +61,6 @@ pub struct FollowerSession<P> {
     index: HashMap<PartitionKey, Slot>,
     /// What has to be looked at before the next answer.
     pending: BTreeSet<Slot>,
-    /// Which of them the next look begins with: the first that the last answer had no room for. Who always has records must
-    /// not keep the others from being heard.
-    begin_with: Option<Slot>,
     /// Counts requests: a parked one gives way to a newer one.
     request: u64,
     bell: Arc<FollowerBell>,
@@ -79,7 +76,6 @@ impl<P> FollowerSession<P> {
             free: Vec::new(),
             index: HashMap::new(),
             pending: BTreeSet::new(),
-            begin_with: None,
             request: 0,
             bell: Arc::default(),
         }
@@ -149,16 +145,14 @@ impl<P> FollowerSession<P> {
         }
     }
 
-    /// What has to be looked at now: what was put off first, then what was asked for and what rang. It stays so until the
-    /// follower was told.
+    /// What has to be looked at now: what was asked for, what rang, and what was put off. It stays so until the follower
+    /// was told.
     pub fn to_look_at(&mut self) -> Vec<(Slot, PartitionKey, Asked)> {
         self.pending.extend(self.bell.take());
         let entries = &self.entries;
         let entry = |slot: &Slot| entries[*slot as usize].as_ref().filter(|entry| !entry.answered);
         self.pending.retain(|slot| entry(slot).is_some());
-        let first = self.begin_with.take().unwrap_or(0);
-        let in_turn = self.pending.range(first..).chain(self.pending.range(..first));
-        let looks = in_turn.filter_map(|slot| Some((*slot, entry(slot)?)));
+        let looks = self.pending.iter().filter_map(|slot| Some((*slot, entry(slot)?)));
         looks.map(|(slot, entry)| (slot, entry.key, entry.asked)).collect()
     }
 
@@ -170,13 +164,6 @@ impl<P> FollowerSession<P> {
     /// There is nothing to say about the partition that was not said before.
     pub fn nothing_new(&mut self, slot: Slot) {
         self.pending.remove(&slot);
-    }
-
-    /// The partition has records that found no room in the answer: it is looked at again, and first if none was put off
-    /// before it.
-    pub fn put_off(&mut self, slot: Slot) {
-        self.pending.insert(slot);
-        self.begin_with.get_or_insert(slot);
     }
 
     /// Whether the follower knows this already.
@@ -324,22 +311,6 @@ mod tests {
         let mut rung = Vec::new();
         bell.take(&mut rung);
         !rung.is_empty()
-    }
-
-    #[test]
-    fn who_found_no_room_is_looked_at_first_the_next_time() {
-        let mut session = FollowerSession::new(5);
-        (0..4).for_each(|partition| session.ask(key(partition), asked(0)));
-        let slots: Vec<_> = session.to_look_at().into_iter().map(|(slot, ..)| slot).collect();
-        session.answered(slots[0], Some(told(9)));
-        session.answered(slots[1], Some(told(9)));
-        // It is told where it stands, and has records all the same.
-        session.told(slots[2], told(9));
-        session.put_off(slots[2]);
-        session.put_off(slots[3]);
-        session.ask(key(0), asked(5));
-        session.ask(key(1), asked(5));
-        assert_eq!(looks(&mut session), [(2, 0), (3, 0), (0, 5), (1, 5)]);
     }
 
     #[test]

@@ -32,8 +32,6 @@ struct Contest {
     /// Of the record that it is held on.
     partition_epoch: i32,
     since_ms: u64,
-    /// A winner was proposed.
-    decided: bool,
     reaches: BTreeMap<Member, Reach>,
 }
 
@@ -113,12 +111,6 @@ impl Contests {
     pub(crate) fn hang_up(&mut self, session: SessionId) {
         self.queries.retain(|_, query| query.session != session);
     }
-
-    /// A winner's proposal came back: if there is still no leader, the next contest begins.
-    pub(crate) fn decided(&mut self, key: Key) {
-        self.held.remove(&key);
-        self.stir(key);
-    }
 }
 
 /// What one look at the contests finds to be done.
@@ -142,7 +134,7 @@ enum Standings {
 impl Contest {
     fn on(record: &PartitionState, since_ms: u64) -> Self {
         let partition_epoch = record.partition_epoch;
-        Self { partition_epoch, since_ms, decided: false, reaches: BTreeMap::new() }
+        Self { partition_epoch, since_ms, reaches: BTreeMap::new() }
     }
 
     fn standings(&self, record: &PartitionState, electorate: &Electorate, over: bool) -> Standings {
@@ -267,7 +259,7 @@ impl Controller {
     /// Moves one contest on. Answers why it ended, if it did without a winner.
     fn advance(
         &self,
-        contest: &mut Contest,
+        contest: &Contest,
         key: Key,
         record: &PartitionState,
         electorate: &Electorate,
@@ -275,9 +267,7 @@ impl Controller {
     ) -> Option<ErrorCode> {
         let over = round.now_ms >= contest.since_ms + self.policy.log_ends_timeout_ms;
         match contest.standings(record, electorate, over) {
-            _ if contest.decided => {}
             Standings::Won(winner) => {
-                contest.decided = true;
                 round.winners.push((key, record.partition_epoch, winner));
             }
             Standings::Void => return over.then_some(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE),

@@ -306,8 +306,6 @@ impl Controller {
             self.outputs.push(Output::Send { session, message });
             self.close_session(session);
         }
-        // Whoever is back here counts anew.
-        self.liveness.begin(self.cluster.committed(), self.clock.now_ms());
     }
 
     /// Another controller is the active one. All that is known may be outdated by now.

@@ -269,17 +269,12 @@ impl Controller {
             (PartitionIntent::Propose { session, proposal, .. }, PartitionDecision::Refused(reason)) => {
                 self.refuse_isr(session, &proposal, reason);
             }
-            (PartitionIntent::Prefer { ticket: Some(ticket), .. }, PartitionDecision::Through(result)) => {
-                self.requests.settle(ticket, result.map(|()| Success::Done));
-            }
             (
-                PartitionIntent::ElectByLog { topic_id, partition, ticket, .. },
+                PartitionIntent::Prefer { ticket: Some(ticket), .. }
+                | PartitionIntent::ElectByLog { ticket: Some(ticket), .. },
                 PartitionDecision::Through(result),
             ) => {
-                self.contests.decided((topic_id, partition));
-                if let Some(ticket) = ticket {
-                    self.requests.settle(ticket, result.map(|()| Success::Done));
-                }
+                self.requests.settle(ticket, result.map(|()| Success::Done));
             }
             _ => {}
         }

@@ -53,7 +53,7 @@ pub(crate) enum PartitionIntent {
 impl PartitionIntent {
     /// Whether it is a wish for a state, so that the same again adds nothing.
     pub(crate) fn is_wish(&self) -> bool {
-        !matches!(self, Self::Propose { .. } | Self::Prefer { .. } | Self::ElectByLog { .. })
+        !matches!(self, Self::Propose { .. } | Self::Prefer { .. })
     }
 }
 

@@ -157,6 +157,21 @@ fn rule_25_the_lifted_record_outlives_the_controller_that_lifted_it() {
 }
 
 #[test]
+fn rule_17_a_member_that_was_back_without_what_it_had_and_is_gone_again_is_waited_for() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    tell_held(&mut cluster, 2, held(topic, 1, 7));
+    cluster.kill(1, &[2, 3]);
+    cluster.answer_log_ends(2, Some((0, 5)));
+    cluster.pass(5_000, 500, &[2, 3]);
+    assert_eq!(cluster.record(topic, 0).leader, None, "its log may be longer");
+    cluster.connect(1, LogClaim::Unclean);
+    cluster.answer_log_ends(1, Some((0, 6)));
+    cluster.answer_log_ends(2, Some((0, 5)));
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
+}
+
+#[test]
 fn rule_25_a_controller_that_is_merely_behind_reads_again_and_lifts_nothing() {
     let mut cluster = Cluster::start(2, Policy::default());
     let topic = cluster.create("t", &[&[1, 2]], &[]);

@@ -98,7 +98,8 @@ fn rule_30_the_only_replica_without_its_log_begins_anew_once() {
     cluster.report(1, topic, 0, LogState::Missing);
     assert_eq!(cluster.state(topic, 0), (Some(1), 2, vec![1], vec![]));
     assert_eq!(cluster.record(topic, 0).unclean_epoch, Some(2));
-    cluster.report(1, topic, 0, LogState::Missing);
+    // Every record is looked at again.
+    cluster.start_broker(2, LogClaim::Unclean);
     assert_eq!(cluster.state(topic, 0).1, 2);
 }
 

@@ -48,21 +48,11 @@ struct Found {
     last_stable_offset: i64,
     diverging: Option<EpochEndOffset>,
     records: Option<FileRange>,
-    did_not_fit: bool,
 }
 
 impl Found {
     fn failed(slot: Slot, key: PartitionKey, error: ErrorCode) -> Self {
-        Self {
-            slot,
-            key,
-            error,
-            told: None,
-            last_stable_offset: -1,
-            diverging: None,
-            records: None,
-            did_not_fit: false,
-        }
+        Self { slot, key, error, told: None, last_stable_offset: -1, diverging: None, records: None }
     }
 
     /// Whether the follower has to do something about it, rather than take note.
@@ -222,9 +212,6 @@ impl ParkedFollower {
             match found.told {
                 Some(told) if found.records.is_none() && !found.is_urgent() => {
                     session.told(found.slot, told);
-                    if found.did_not_fit {
-                        session.put_off(found.slot);
-                    }
                 }
                 told => session.answered(found.slot, told),
             }
@@ -302,13 +289,11 @@ fn read_all(
         let news = found.is_urgent()
             || found.records.is_some()
             || !found.told.is_some_and(|told| session.knows(slot, told));
-        if found.did_not_fit {
-            session.put_off(slot);
-        } else if !news {
-            session.nothing_new(slot);
-        }
+        // What did not fit any more is looked at again with the next request.
         if news {
             all.push(found);
+        } else if left > 0 {
+            session.nothing_new(slot);
         }
     }
     all
@@ -376,7 +361,6 @@ fn read_one(
                 diverging: read
                     .diverging
                     .map(|entry| EpochEndOffset { epoch: entry.epoch, end_offset: entry.start_offset }),
-                did_not_fit: read.did_not_fit,
                 records: read.records.map(|range| FileRange {
                     file: range.file,
                     position: range.position,
