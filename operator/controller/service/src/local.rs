@@ -54,7 +54,7 @@ impl Default for ClusterDefaults {
             num_partitions: 1,
             default_replication_factor: 1,
             min_insync_replicas: 1,
-            session_timeout_ms: 9_000,
+            session_timeout_ms: 3_000,
         }
     }
 }

@@ -25,11 +25,12 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 pub(super) static KEYS: [BrokerKey; 64] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
-    key("broker.heartbeat.interval.ms", Int, Some("2000"), AtLeast(1),
+    // A silent death costs the session time: here and in the next row a shorter one than Kafka's 9 s, with heartbeats to match.
+    key("broker.heartbeat.interval.ms", Int, Some("500"), AtLeast(1),
         "How often a broker tells the controller that it is alive."),
     key("broker.rack", String, None, Any,
         "The failure domain of this broker; replicas of a partition are spread over failure domains."),
-    key("broker.session.timeout.ms", Int, Some("9000"), AtLeast(1),
+    key("broker.session.timeout.ms", Int, Some("3000"), AtLeast(1),
         "How long the controller waits to hear of a broker before it fences it. A broker whose connection breaks is fenced \
          sooner."),
     key("connections.max.idle.ms", Long, Some("600000"), AtLeast(-1),
