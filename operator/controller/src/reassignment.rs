@@ -47,8 +47,10 @@ pub(crate) fn with_min_isr(record: &PartitionState, min_insync_replicas: i32) ->
     if min_isr == record.min_isr {
         return None;
     }
-    let partition_epoch = record.partition_epoch + 1;
-    Some(checked(record, PartitionState { min_isr, partition_epoch, elr: Vec::new(), ..record.clone() }))
+    Some(record.next(|next| {
+        next.min_isr = min_isr;
+        next.elr.clear();
+    }))
 }
 
 /// Where a partition lives and is to live.
@@ -156,28 +158,10 @@ fn reshaped(
         elr.clear();
     }
     let leader = record.leader.filter(stays).or_else(|| isr.iter().find(is_live).copied());
-    let somebody_left = record.replicas.iter().any(|id| !replicas.contains(id));
-    // Rule 2.
-    let leader_epoch = record.leader_epoch + i32::from(somebody_left || leader != record.leader);
-    let partition_epoch = record.partition_epoch + 1;
-    let after = PartitionState {
-        replicas,
-        leader,
-        leader_epoch,
-        partition_epoch,
-        isr,
-        elr,
-        min_isr,
-        adding,
-        removing,
-        ..record.clone()
-    };
-    Ok(checked(record, after))
-}
-
-fn checked(before: &PartitionState, after: PartitionState) -> PartitionState {
-    assert_eq!(after.follows(before), Ok(()), "a decision breaks a rule: {before:?} became {after:?}");
-    after
+    Ok(record.next(|next| {
+        (next.replicas, next.adding, next.removing) = (replicas, adding, removing);
+        (next.leader, next.isr, next.elr, next.min_isr) = (leader, isr, elr, min_isr);
+    }))
 }
 
 impl Controller {
@@ -334,13 +318,10 @@ mod tests {
 
     /// A leader's proposal that was taken.
     fn with_isr(record: &PartitionState, ids: &[i32]) -> PartitionState {
-        let after = PartitionState {
-            isr: members(ids),
-            elr: Vec::new(),
-            partition_epoch: record.partition_epoch + 1,
-            ..record.clone()
-        };
-        checked(record, after)
+        record.next(|next| {
+            next.isr = members(ids);
+            next.elr.clear();
+        })
     }
 
     fn shape(record: &PartitionState) -> (&[i32], &[i32], &[i32]) {
@@ -517,8 +498,7 @@ mod tests {
                             true => left.filter(|m| isr.iter().all(|i| i.broker_id != m.broker_id)).collect(),
                             false => Vec::new(),
                         };
-                        let partition_epoch = record.partition_epoch + 1;
-                        checked(&record, PartitionState { isr, elr, partition_epoch, ..record.clone() })
+                        record.next(|next| (next.isr, next.elr) = (isr, elr))
                     }),
                 };
                 record = next.unwrap_or(record);
