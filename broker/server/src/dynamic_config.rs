@@ -15,11 +15,13 @@ use crate::waiter::carry_out;
 /// Takes over what an update says of the brokers' configuration, before anything else of it. Whoever applies updates
 /// does so one after the other.
 pub fn apply(broker: &Broker, update: &ClusterUpdate) {
-    if !broker.live.apply(&update.broker_configs, update.snapshot) {
+    let changed = broker.live.apply(&update.broker_configs, update.snapshot);
+    if changed.is_empty() {
         return;
     }
     let config = broker.live.now();
-    tracing::info!("the configuration of this broker was changed");
+    let keys = changed.into_iter().collect::<Vec<_>>().join(", ");
+    tracing::info!("broker {} has other values from now on of {keys}", broker.id);
     broker.admission.set_limits(accept_limits(&config));
     for topic in broker.cluster.topics() {
         let of_topic = config.topic(&topic.record.config);

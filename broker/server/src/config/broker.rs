@@ -1,6 +1,6 @@
 //! The broker's configuration: which settings are taken, and their values in effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::config_value::{
     ConfigEntry, ConfigSource, ConfigSynonym, ConfigValue, accepted, nearest, parse, shortened,
@@ -184,6 +184,12 @@ impl Settings {
         let all = started.iter().chain(&of_all).chain(&own);
         let merged = all.map(|(key, value)| (key.clone(), value.clone())).collect();
         Self { started, of_all, own, merged }
+    }
+
+    /// The keys that have another value than in `other`.
+    pub(super) fn different_from(&self, other: &Self) -> BTreeSet<String> {
+        let keys = self.merged.keys().chain(other.merged.keys());
+        keys.filter(|key| self.merged.get(*key) != other.merged.get(*key)).cloned().collect()
     }
 
     /// By how they came in, those that win first.

@@ -1,6 +1,6 @@
 //! Configuration that changes while the broker runs (KIP-226).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -27,8 +27,8 @@ impl LiveConfig {
         Arc::clone(&self.now.read())
     }
 
-    /// Takes over what the controller says of it: of a snapshot, all there is. Whether anything changed.
-    pub fn apply(&self, records: &[BrokerConfigRecord], snapshot: bool) -> bool {
+    /// Takes over what the controller says of it: of a snapshot, all there is. The keys whose values changed.
+    pub fn apply(&self, records: &[BrokerConfigRecord], snapshot: bool) -> BTreeSet<String> {
         let before = self.now();
         let told = |broker_id: Option<i32>, present: &BTreeMap<String, String>| {
             let record = records.iter().find(|record| record.broker_id == broker_id);
@@ -42,10 +42,11 @@ impl LiveConfig {
         let of_all = told(None, &settings.of_all);
         let own = told(Some(self.broker_id), &settings.own);
         if (&of_all, &own) == (&settings.of_all, &settings.own) {
-            return false;
+            return BTreeSet::new();
         }
-        *self.now.write() = Arc::new(before.with_dynamic(of_all, own));
-        true
+        let after = Arc::new(before.with_dynamic(of_all, own));
+        *self.now.write() = Arc::clone(&after);
+        after.settings().different_from(before.settings())
     }
 }
 
@@ -124,16 +125,17 @@ mod tests {
     fn the_brokers_own_setting_wins_over_that_of_all_and_that_over_its_start() {
         let live = started();
         assert_eq!(max_connections(&live), (5, 4));
-        assert!(live.apply(&[record(None, &[("max.connections", "6")])], false));
+        let changed = BTreeSet::from(["max.connections".to_owned()]);
+        assert_eq!(live.apply(&[record(None, &[("max.connections", "6")])], false), changed);
         assert_eq!(max_connections(&live), (6, 3));
         let own =
             [record(Some(1), &[("max.connections", "7")]), record(Some(2), &[("max.connections", "8")])];
-        assert!(live.apply(&own, false));
-        assert!(!live.apply(&own, false), "nothing new");
+        assert_eq!(live.apply(&own, false), changed);
+        assert!(live.apply(&own, false).is_empty(), "nothing new");
         assert_eq!(max_connections(&live), (7, 2));
-        assert!(live.apply(&[record(Some(1), &[])], false));
+        assert_eq!(live.apply(&[record(Some(1), &[])], false), changed);
         assert_eq!(max_connections(&live), (6, 3));
-        assert!(live.apply(&[], true), "a snapshot is all there is");
+        assert_eq!(live.apply(&[], true), changed, "a snapshot is all there is");
         assert_eq!(max_connections(&live), (5, 4));
     }
 
@@ -162,7 +164,7 @@ mod tests {
         let live = started();
         let strange =
             record(None, &[("from.the.future", "1"), ("max.connections", "many"), ("num.io.threads", "3")]);
-        assert!(!live.apply(&[strange], false));
+        assert!(live.apply(&[strange], false).is_empty());
     }
 
     #[test]

@@ -207,8 +207,12 @@ impl ParkedFollower {
         let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
         let mut ranges = Vec::new();
         found.sort_unstable_by_key(|found| found.key);
+        let rate = call.broker.live.now().leader_replication_throttled_rate;
         for found in found {
             call.note_error(found.error);
+            if found.bytes() > 0 && is_throttled(&call, found.key, self.terms.follower, rate) {
+                call.broker.leader_quota.record(tokio::time::Instant::now(), found.bytes(), rate);
+            }
             match found.told {
                 Some(told) if found.records.is_none() && !found.is_urgent() => {
                     session.told(found.slot, told);
@@ -280,9 +284,6 @@ fn read_all(
         };
         let found = read_one(call, session, (slot, key), &fetch, effects);
         if let Some(range) = &found.records {
-            if throttled {
-                call.broker.leader_quota.record(tokio::time::Instant::now(), range.len.into(), rate);
-            }
             nothing_yet = false;
             left = left.saturating_sub(range.len);
         }
