@@ -6,6 +6,7 @@ use taffrail_protocol::messages::alter_configs::{
 use taffrail_protocol::messages::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use taffrail_protocol::messages::describe_configs::DescribeConfigsResource;
 use taffrail_protocol::messages::describe_quorum::{DescribedPartition, DescribedTopic};
+use taffrail_protocol::messages::elect_leaders::TopicPartitions;
 use taffrail_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use taffrail_protocol::messages::*;
 use taffrail_protocol::{ApiKey, ErrorCode};
@@ -237,6 +238,35 @@ fn moves_are_asked_for_listed_and_refused_in_every_version() {
     let listed: ListPartitionReassignmentsResponse<'_> =
         connection.ask(&ListPartitionReassignmentsRequest::default(), 0);
     assert_eq!((listed.error_code, listed.topics.len()), (ErrorCode::NONE, 0));
+}
+
+#[test]
+fn elections_that_are_not_needed_are_answered_as_such_in_every_version() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    connection.create_topic("topic", 1, &[]);
+    for version in versions(ApiKey::ElectLeaders) {
+        let elect = |election_type, partitions: Option<Vec<i32>>| ElectLeadersRequest {
+            election_type,
+            topic_partitions: partitions
+                .map(|partitions| vec![TopicPartitions { topic: "topic".into(), partitions }]),
+            timeout_ms: 10_000,
+        };
+        let held: ElectLeadersResponse<'_> = connection.ask(&elect(0, Some(vec![0, 1])), version);
+        let codes: Vec<_> = held.replica_election_results[0]
+            .partition_result
+            .iter()
+            .map(|partition| (partition.partition_id, partition.error_code))
+            .collect();
+        let expected = [(0, ErrorCode::ELECTION_NOT_NEEDED), (1, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)];
+        assert_eq!((held.error_code, &codes[..]), (ErrorCode::NONE, &expected[..]));
+        let all: ElectLeadersResponse<'_> = connection.ask(&elect(0, None), version);
+        assert_eq!((all.error_code, all.replica_election_results.len()), (ErrorCode::NONE, 0));
+        if version > 0 {
+            let unknown: ElectLeadersResponse<'_> = connection.ask(&elect(7, Some(vec![0])), version);
+            assert_eq!(unknown.error_code, ErrorCode::INVALID_REQUEST);
+        }
+    }
 }
 
 #[test]
