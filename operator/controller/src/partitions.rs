@@ -212,14 +212,16 @@ pub(crate) fn mend(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool {
 /// one that is to be left alone.
 pub(crate) fn has_ended_moves(
     slice: &PartitionSlice,
-    cluster: &ClusterState,
+    outlook: &Outlook<'_>,
     min_insync_replicas: impl Fn(Uuid) -> Option<i32>,
 ) -> bool {
     let moving = |topic: &&SliceTopic| topic.partitions.iter().any(PartitionState::is_moving);
     slice.topics.iter().filter(moving).any(|topic| {
         let wanted = min_insync_replicas(topic.topic_id);
-        let ended =
-            |record| wanted.is_some_and(|wanted| reassignment::ended(record, wanted, cluster).is_some());
+        let ended = |record: &PartitionState| {
+            let view = outlook.on(topic.topic_id, record.partition);
+            wanted.is_some_and(|wanted| reassignment::ended(record, wanted, &view).is_some())
+        };
         topic.partitions.iter().any(ended)
     })
 }
@@ -227,14 +229,15 @@ pub(crate) fn has_ended_moves(
 /// Ends each move that has come to its end; whether any had.
 pub(crate) fn end_moves(
     slice: &mut PartitionSlice,
-    cluster: &ClusterState,
+    outlook: &Outlook<'_>,
     min_insync_replicas: impl Fn(Uuid) -> Option<i32>,
 ) -> bool {
     let mut changed = false;
     for topic in &mut slice.topics {
         for record in topic.partitions.iter_mut().filter(|record| record.is_moving()) {
             let wanted = min_insync_replicas(topic.topic_id);
-            if let Some(ended) = wanted.and_then(|wanted| reassignment::ended(record, wanted, cluster)) {
+            let view = outlook.on(topic.topic_id, record.partition);
+            if let Some(ended) = wanted.and_then(|wanted| reassignment::ended(record, wanted, &view)) {
                 *record = ended;
                 changed = true;
             }

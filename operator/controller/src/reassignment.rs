@@ -16,8 +16,9 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
 use crate::controller::Controller;
+use crate::election::View;
 use crate::message::{Event, SessionId};
-use crate::model::{ClusterState, Member, PartitionSlice, PartitionState, SliceTopic};
+use crate::model::{Member, PartitionSlice, PartitionState, SliceTopic};
 use crate::partitions::{self, PartitionDecision, PartitionIntent};
 use crate::requests::{Form, Ticket};
 use crate::slicing::topic_slice;
@@ -78,17 +79,17 @@ pub(crate) fn reassign(
     record: &PartitionState,
     wish: &Wish,
     min_insync_replicas: i32,
-    cluster: &ClusterState,
+    view: &View<'_>,
 ) -> Result<Option<PartitionState>, ApiError> {
     let origin = record.origin();
     let Some(targets) = &wish.targets else {
         return match record.is_moving() {
-            true => reshaped(record, Shape::settled(origin, record.min_isr), cluster).map(Some),
+            true => reshaped(record, Shape::settled(origin, record.min_isr), view).map(Some),
             false if wish.proposed => Ok(None),
             false => refuse(ErrorCode::NO_REASSIGNMENT_IN_PROGRESS, "the partition is not being moved"),
         };
     };
-    validate::targets(targets, cluster)?;
+    validate::targets(targets, view.cluster)?;
     let (factor, wanted) = (record.targets().len(), targets.len());
     if wanted != factor && !wish.allow_replication_factor_change {
         return refuse(
@@ -101,9 +102,9 @@ pub(crate) fn reassign(
     if record.targets() == *targets {
         return Ok(None);
     }
-    let moving = reshaped(record, Shape::moving(&origin, targets, record.min_isr), cluster)?;
+    let moving = reshaped(record, Shape::moving(&origin, targets, record.min_isr), view)?;
     // There may be nothing to wait for.
-    let settled = end(&moving, min_insync_replicas, cluster).map(|shape| reshaped(record, shape, cluster));
+    let settled = end(&moving, min_insync_replicas, view).map(|shape| reshaped(record, shape, view));
     settled.unwrap_or(Ok(moving)).map(Some)
 }
 
@@ -111,36 +112,27 @@ pub(crate) fn reassign(
 pub(crate) fn ended(
     record: &PartitionState,
     min_insync_replicas: i32,
-    cluster: &ClusterState,
+    view: &View<'_>,
 ) -> Option<PartitionState> {
-    reshaped(record, end(record, min_insync_replicas, cluster)?, cluster).ok()
+    reshaped(record, end(record, min_insync_replicas, view)?, view).ok()
 }
 
 /// What a move comes to once all of its targets are in the ISR and counted (rule 24).
-fn end(moving: &PartitionState, min_insync_replicas: i32, cluster: &ClusterState) -> Option<Shape> {
+fn end(moving: &PartitionState, min_insync_replicas: i32, view: &View<'_>) -> Option<Shape> {
     let targets = moving.targets();
-    let in_sync = |id: &i32| moving.isr.iter().any(|m| m.broker_id == *id && is_live(*m, cluster));
+    let in_sync = |id: &i32| moving.isr.iter().any(|m| m.broker_id == *id && view.is_fit(*m));
     let min_isr = min_isr_of(min_insync_replicas, targets.len());
     (moving.is_moving() && targets.iter().all(in_sync)).then(|| Shape::settled(targets, min_isr))
 }
 
-/// Whether the member counts (rule 3) and is not fenced.
-fn is_live(member: Member, cluster: &ClusterState) -> bool {
-    cluster.broker(member.broker_id).is_some_and(|broker| broker.member() == member && !broker.fenced)
-}
-
 /// The record in its new shape. Who is no replica any more leaves ISR, ELR and leadership.
-fn reshaped(
-    record: &PartitionState,
-    shape: Shape,
-    cluster: &ClusterState,
-) -> Result<PartitionState, ApiError> {
+fn reshaped(record: &PartitionState, shape: Shape, view: &View<'_>) -> Result<PartitionState, ApiError> {
     let Shape { replicas, adding, removing, min_isr } = shape;
     let stays = |member: &Member| replicas.contains(&member.broker_id);
     let place = |member: &Member| replicas.iter().position(|id| *id == member.broker_id);
     let staying = |members: &[Member]| members.iter().copied().filter(stays).collect::<Vec<Member>>();
     let (mut isr, mut elr) = (staying(&record.isr), staying(&record.elr));
-    let is_live = |member: &&Member| is_live(**member, cluster);
+    let is_live = |member: &&Member| view.is_fit(**member);
     let counted = isr.iter().filter(is_live).count();
     // Rule 24. Who is in neither has nothing that the others lack.
     let loses_records = isr.len() < record.isr.len() || elr.len() < record.elr.len();
@@ -201,14 +193,16 @@ impl Controller {
         let found = slice.topic_mut(topic_id).and_then(|topic| topic.partition_mut(number));
         let wanted = self.min_insync_replicas(topic_id);
         let decided = match (found, wanted) {
-            (Some(record), Some(wanted)) => match reassign(record, &wish, wanted, self.cluster.committed()) {
-                Ok(Some(after)) => {
-                    *record = after;
-                    Ok(true)
+            (Some(record), Some(wanted)) => {
+                match reassign(record, &wish, wanted, &self.outlook().on(topic_id, number)) {
+                    Ok(Some(after)) => {
+                        *record = after;
+                        Ok(true)
+                    }
+                    Ok(None) => Ok(false),
+                    Err(error) => Err(error),
                 }
-                Ok(None) => Ok(false),
-                Err(error) => Err(error),
-            },
+            }
             _ => refuse(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "the topic is being deleted"),
         };
         let changed = decided == Ok(true);
@@ -222,8 +216,7 @@ impl Controller {
     pub(crate) fn enqueue_end_of_moves(&mut self, slice: u32) {
         let Some(cell) = self.partitions.get(&slice) else { return };
         let wanted = |topic_id| self.min_insync_replicas(topic_id);
-        if !cell.is_idle() || partitions::has_ended_moves(cell.committed(), self.cluster.committed(), wanted)
-        {
+        if !cell.is_idle() || partitions::has_ended_moves(cell.committed(), &self.outlook(), wanted) {
             self.enqueue_partitions(slice, PartitionIntent::EndMoves);
         }
     }
@@ -285,7 +278,8 @@ pub(crate) fn unknown_partition(topic: &str, partition: i32) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::{View, first_record, mend};
+    use crate::election::{first_record, mend};
+    use crate::model::ClusterState;
     use crate::test_support::cluster_of;
     use proptest::prelude::*;
 
@@ -331,123 +325,123 @@ mod tests {
     #[test]
     fn a_move_adds_the_targets_and_ends_in_one_swap_when_all_are_in_sync() {
         let (cluster, record) = start();
-        let moving = reassign(&record, &to(&[4, 5, 3]), 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &to(&[4, 5, 3]), 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&moving), (&[4, 5, 3, 1, 2][..], &[4, 5][..], &[1, 2][..]));
         assert_eq!((moving.leader, moving.leader_epoch, moving.partition_epoch), (Some(member(1)), 0, 1));
         assert_eq!(moving.isr, members(&[3, 1, 2]), "in order of replicas");
         let almost = with_isr(&moving, &[4, 3, 1, 2]);
-        assert_eq!(ended(&almost, 2, &cluster), None);
+        assert_eq!(ended(&almost, 2, &View::of(&cluster)), None);
         let ready = with_isr(&almost, &[4, 5, 3, 1, 2]);
-        let after = ended(&ready, 2, &cluster).unwrap();
+        let after = ended(&ready, 2, &View::of(&cluster)).unwrap();
         assert_eq!(shape(&after), (&[4, 5, 3][..], &[][..], &[][..]));
         assert_eq!((after.leader, after.isr.clone()), (Some(member(4)), members(&[4, 5, 3])));
         assert_eq!((after.leader_epoch, after.partition_epoch), (1, ready.partition_epoch + 1));
-        assert_eq!(ended(&after, 2, &cluster), None);
+        assert_eq!(ended(&after, 2, &View::of(&cluster)), None);
     }
 
     #[test]
     fn a_leader_that_stays_leads_on_in_a_new_epoch() {
         let (cluster, record) = start();
-        let moving = reassign(&record, &to(&[4, 1, 3]), 2, &cluster).unwrap().unwrap();
-        let after = ended(&with_isr(&moving, &[4, 1, 3]), 2, &cluster).unwrap();
+        let moving = reassign(&record, &to(&[4, 1, 3]), 2, &View::of(&cluster)).unwrap().unwrap();
+        let after = ended(&with_isr(&moving, &[4, 1, 3]), 2, &View::of(&cluster)).unwrap();
         assert_eq!((after.leader, after.leader_epoch), (Some(member(1)), 1), "rule 2: broker 2 left");
     }
 
     #[test]
     fn targets_that_are_fenced_or_in_an_earlier_life_do_not_end_a_move() {
         let (mut cluster, record) = start();
-        let moving = reassign(&record, &to(&[4, 5, 3]), 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &to(&[4, 5, 3]), 2, &View::of(&cluster)).unwrap().unwrap();
         let ready = with_isr(&moving, &[4, 5, 3, 1]);
-        assert!(ended(&ready, 2, &cluster).is_some());
+        assert!(ended(&ready, 2, &View::of(&cluster)).is_some());
         cluster.broker_mut(5).unwrap().fenced = true;
-        assert_eq!(ended(&ready, 2, &cluster), None);
+        assert_eq!(ended(&ready, 2, &View::of(&cluster)), None);
         cluster.broker_mut(5).unwrap().fenced = false;
         cluster.broker_mut(5).unwrap().incarnation = 9;
-        assert_eq!(ended(&ready, 2, &cluster), None);
+        assert_eq!(ended(&ready, 2, &View::of(&cluster)), None);
     }
 
     #[test]
     fn fewer_replicas_or_another_order_need_no_waiting() {
         let (cluster, record) = start();
-        let fewer = reassign(&record, &to(&[2]), 2, &cluster).unwrap().unwrap();
+        let fewer = reassign(&record, &to(&[2]), 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&fewer), (&[2][..], &[][..], &[][..]));
         assert_eq!((fewer.leader, fewer.leader_epoch, fewer.min_isr), (Some(member(2)), 1, 1));
         assert_eq!(fewer.partition_epoch, 1, "one swap");
-        let turned = reassign(&record, &to(&[3, 2, 1]), 2, &cluster).unwrap().unwrap();
+        let turned = reassign(&record, &to(&[3, 2, 1]), 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&turned), (&[3, 2, 1][..], &[][..], &[][..]));
         assert_eq!(
             (turned.leader, turned.leader_epoch),
             (Some(member(1)), 0),
             "nobody left, nobody else leads"
         );
-        assert_eq!(reassign(&turned, &to(&[3, 2, 1]), 2, &cluster), Ok(None));
+        assert_eq!(reassign(&turned, &to(&[3, 2, 1]), 2, &View::of(&cluster)), Ok(None));
     }
 
     #[test]
     fn while_replicas_are_added_writes_need_no_more_of_them_than_before() {
         let cluster = cluster_of(6);
         let record = first_record(0, vec![1], 2, &View::of(&cluster));
-        let moving = reassign(&record, &to(&[1, 2, 3]), 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &to(&[1, 2, 3]), 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(moving.min_isr, 1);
         assert_eq!(with_min_isr(&moving, 2), None);
-        let after = ended(&with_isr(&moving, &[1, 2, 3]), 2, &cluster).unwrap();
+        let after = ended(&with_isr(&moving, &[1, 2, 3]), 2, &View::of(&cluster)).unwrap();
         assert_eq!(after.min_isr, 2);
     }
 
     #[test]
     fn another_move_starts_from_the_same_origin_and_drops_what_is_no_longer_wanted() {
         let (cluster, record) = start();
-        let first = reassign(&record, &to(&[4, 5, 3]), 2, &cluster).unwrap().unwrap();
+        let first = reassign(&record, &to(&[4, 5, 3]), 2, &View::of(&cluster)).unwrap().unwrap();
         let first = with_isr(&first, &[4, 3, 1, 2]);
-        let second = reassign(&first, &to(&[5, 6, 1]), 2, &cluster).unwrap().unwrap();
+        let second = reassign(&first, &to(&[5, 6, 1]), 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&second), (&[5, 6, 1, 3, 2][..], &[5, 6][..], &[3, 2][..]));
         assert_eq!((second.leader_epoch, second.isr.clone()), (1, members(&[1, 3, 2])), "broker 4 left");
-        let back = reassign(&second, &CANCEL, 2, &cluster).unwrap().unwrap();
+        let back = reassign(&second, &CANCEL, 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&back), (&[1, 3, 2][..], &[][..], &[][..]));
     }
 
     #[test]
     fn a_cancelled_move_goes_back_to_the_origin_also_when_a_target_leads() {
         let (mut cluster, record) = start();
-        let moving = reassign(&record, &to(&[4, 5, 6]), 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &to(&[4, 5, 6]), 2, &View::of(&cluster)).unwrap().unwrap();
         let ready = with_isr(&moving, &[4, 1, 2, 3]);
         cluster.broker_mut(1).unwrap().fenced = true;
         let led = mend(&ready, &View::of(&cluster)).unwrap();
         assert_eq!(led.leader, Some(member(4)));
-        let back = reassign(&led, &CANCEL, 2, &cluster).unwrap().unwrap();
+        let back = reassign(&led, &CANCEL, 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(shape(&back), (&[1, 2, 3][..], &[][..], &[][..]));
         assert_eq!((back.leader, back.isr.clone()), (Some(member(2)), members(&[2, 3])));
         assert_eq!(back.leader_epoch, led.leader_epoch + 1);
-        let none = reassign(&back, &CANCEL, 2, &cluster).unwrap_err();
+        let none = reassign(&back, &CANCEL, 2, &View::of(&cluster)).unwrap_err();
         assert_eq!(none.code, ErrorCode::NO_REASSIGNMENT_IN_PROGRESS);
-        assert_eq!(reassign(&back, &Wish { proposed: true, ..CANCEL }, 2, &cluster), Ok(None));
+        assert_eq!(reassign(&back, &Wish { proposed: true, ..CANCEL }, 2, &View::of(&cluster)), Ok(None));
     }
 
     #[test]
     fn a_move_is_not_cancelled_while_the_origin_is_not_in_sync() {
         let (cluster, record) = start();
-        let moving = reassign(&record, &to(&[4, 5, 6]), 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &to(&[4, 5, 6]), 2, &View::of(&cluster)).unwrap().unwrap();
         let thin = PartitionState { leader: Some(member(4)), leader_epoch: 1, ..with_isr(&moving, &[4, 1]) };
-        let refused = reassign(&thin, &CANCEL, 2, &cluster).unwrap_err();
+        let refused = reassign(&thin, &CANCEL, 2, &View::of(&cluster)).unwrap_err();
         assert_eq!(refused.code, ErrorCode::INVALID_REPLICA_ASSIGNMENT);
         // Who was never in sync may go whatever the others are.
         let unfilled = with_isr(&moving, &[1]);
-        assert_eq!(reassign(&unfilled, &CANCEL, 2, &cluster).unwrap().unwrap().isr, members(&[1]));
+        assert_eq!(reassign(&unfilled, &CANCEL, 2, &View::of(&cluster)).unwrap().unwrap().isr, members(&[1]));
     }
 
     #[test]
     fn targets_that_cannot_be_are_refused() {
         let (cluster, record) = start();
-        let code = |wish: &Wish| reassign(&record, wish, 2, &cluster).unwrap_err().code;
+        let code = |wish: &Wish| reassign(&record, wish, 2, &View::of(&cluster)).unwrap_err().code;
         for targets in [&[][..], &[1, 1], &[1, 9], &[-1]] {
             assert_eq!(code(&to(targets)), ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{targets:?}");
         }
         let fixed = Wish { allow_replication_factor_change: false, ..to(&[1, 2]) };
         assert_eq!(code(&fixed), ErrorCode::INVALID_REPLICATION_FACTOR);
         let fixed = Wish { allow_replication_factor_change: false, ..to(&[4, 5, 6]) };
-        let moving = reassign(&record, &fixed, 2, &cluster).unwrap().unwrap();
+        let moving = reassign(&record, &fixed, 2, &View::of(&cluster)).unwrap().unwrap();
         assert_eq!(
-            reassign(&moving, &Wish { proposed: true, ..fixed }, 2, &cluster),
+            reassign(&moving, &Wish { proposed: true, ..fixed }, 2, &View::of(&cluster)),
             Ok(None),
             "asked again"
         );
@@ -477,8 +471,8 @@ mod tests {
             for (what, broker, bits) in steps {
                 let chosen: Vec<i32> = (1..=6).filter(|id| bits & (1 << id) != 0).collect();
                 let next = match what {
-                    0 | 1 => reassign(&record, &to(&chosen), 2, &cluster).ok().flatten(),
-                    2 => reassign(&record, &CANCEL, 2, &cluster).ok().flatten(),
+                    0 | 1 => reassign(&record, &to(&chosen), 2, &View::of(&cluster)).ok().flatten(),
+                    2 => reassign(&record, &CANCEL, 2, &View::of(&cluster)).ok().flatten(),
                     3 => { cluster.broker_mut(broker).unwrap().fenced ^= true; None }
                     4 => {
                         incarnation += 1;
@@ -488,7 +482,7 @@ mod tests {
                         None
                     }
                     // The leader proposes all that are live, or some of them.
-                    _ => record.leader.filter(|leader| is_live(*leader, &cluster)).map(|leader| {
+                    _ => record.leader.filter(|leader| View::of(&cluster).is_fit(*leader)).map(|leader| {
                         let all = record.replicas.iter().filter_map(|id| cluster.broker(*id));
                         let live = all.filter(|b| !b.fenced).map(|b| b.member());
                         let isr = live.filter(|m| what == 5 || *m == leader || chosen.contains(&m.broker_id));
@@ -503,7 +497,7 @@ mod tests {
                 };
                 record = next.unwrap_or(record);
                 record = mend(&record, &View::of(&cluster)).unwrap_or(record);
-                if let Some(after) = ended(&record, 2, &cluster) {
+                if let Some(after) = ended(&record, 2, &View::of(&cluster)) {
                     prop_assert_eq!(&after.replicas, &record.targets());
                     prop_assert!(!after.is_moving());
                     prop_assert!(after.isr.len() >= after.min_isr as usize);

@@ -86,14 +86,13 @@ impl Controller {
         number: u32,
         intent: PartitionIntent,
     ) -> Verdict<PartitionIntent, PartitionDecision> {
-        let cluster = self.cluster.committed();
         let outlook = self.outlook();
         let changed = match intent {
             PartitionIntent::Add { topic_id } => self.add_records(slice, number, topic_id),
             PartitionIntent::Remove { topic_id } => slice.remove_topic(topic_id),
             PartitionIntent::Mend => partitions::mend(slice, &outlook),
             PartitionIntent::EndMoves => {
-                partitions::end_moves(slice, cluster, |topic_id| self.min_insync_replicas(topic_id))
+                partitions::end_moves(slice, &outlook, |topic_id| self.min_insync_replicas(topic_id))
             }
             PartitionIntent::SetMinIsr { topic_id } => self
                 .min_insync_replicas(topic_id)

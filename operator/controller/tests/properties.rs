@@ -944,3 +944,22 @@ fn a_topic_that_was_made_with_a_lost_answer_and_deleted_by_another_is_made_again
     assert!(world.nodes[1].topics.contains_key("a"));
     world.finish();
 }
+
+#[test]
+fn a_replica_whose_log_is_missing_is_no_reason_to_let_the_others_go() {
+    let mut world = World::new();
+    for broker in 1..=BROKERS {
+        world.register(0, broker, false, true);
+    }
+    world.settle(0);
+    world.apply(&Op::Create { at: 0, name: 4, partitions: 2, factor: 2, config: 1 });
+    world.settle(0);
+    // The slice is being written while the move to broker 2 alone, and what became of its log, come in.
+    world.apply(&Op::Create { at: 0, name: 0, partitions: 1, factor: 1, config: 0 });
+    world.deliver(0, 0, &Fate::Answered);
+    world.apply(&Op::Reassign { at: 0, name: 4, brokers: 4 });
+    let at = (0..10).find(|which| world.pick(*which).is_some_and(|(_, record)| record.replicas.contains(&2)));
+    world.apply(&Op::Health { at: 0, broker: 2, which: at.unwrap(), log: 0 });
+    world.settle(0);
+    world.finish();
+}
