@@ -1,6 +1,7 @@
 """A cluster of real processes: a controller and brokers that can be killed, paused and started again one by one, of
 Taffrail or, for comparison, of Apache Kafka."""
 
+import secrets
 import signal
 import socket
 import subprocess
@@ -84,13 +85,14 @@ class Member:
 class TaffrailController(Member):
     """`taffrail controller`: its first port is for brokers, its second for people."""
 
-    def __init__(self, taffrail, *member):
+    def __init__(self, taffrail, token_file, *member):
         super().__init__(*member)
-        self.taffrail = taffrail
+        self.taffrail, self.token_file = taffrail, token_file
 
     def command(self):
         listen, admin = (f"{self.host}:{port}" for port in self.ports)
-        return [self.taffrail, "controller", "--data-dir", self.dir / "data", "--listen", listen, "--admin", admin]
+        command = [self.taffrail, "controller", "--data-dir", self.dir / "data", "--listen", listen, "--admin", admin]
+        return [*command, "--controller-token-file", self.token_file]
 
     def ready(self):
         return answers_ok(f"http://{self.host}:{self.ports[1]}/readyz")
@@ -104,6 +106,7 @@ class TaffrailBroker(Member):
     def command(self):
         listen, admin = f"PLAINTEXT://{self.address}", f"{self.host}:{self.ports[1]}"
         command = [self.taffrail, "broker", "--id", self.id, "--controller", f"http://{self.controller.address}"]
+        command += ["--controller-token-file", self.controller.token_file]
         command += ["--data-dir", self.dir / "data", "--listen", listen, "--admin", admin]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
@@ -161,7 +164,9 @@ class Cluster:
             self.controller = None
             self.brokers = [KafkaNode(program, id, settings, *place(f"b{id}")) for id in range(1, brokers + 1)]
         else:
-            self.controller = TaffrailController(program, *place("ctl"))
+            token_file = self.dir / "token"
+            token_file.write_text(secrets.token_hex())
+            self.controller = TaffrailController(program, token_file, *place("ctl"))
             self.brokers = [TaffrailBroker(program, id, self.controller, settings, *place(f"b{id}")) for id in range(brokers)]
 
     def __enter__(self):

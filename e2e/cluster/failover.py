@@ -17,7 +17,8 @@ def run(cluster, program, kills, stops, partitions, rate):
     common = ["probe", "--bootstrap", cluster.bootstrap, "--topic", TOPIC, "--partitions", partitions]
     killed = stopped = {}
     if kills:
-        with Workload(program, *common, "--producer", "hasty", "--rate", rate) as workload:
+        kinds = ["--producer", "asking", "--producer", "hasty"]
+        with Workload(program, *common, *kinds, "--rate", rate // 2) as workload:
             killed = collect(kills, lambda: fail(cluster, workload, "kill"))
     if stops:
         kinds = [word for kind in ("fresh", "timeout", "defaults") for word in ("--producer", kind)]
@@ -26,7 +27,7 @@ def run(cluster, program, kills, stops, partitions, rate):
     print(f"\n{'milliseconds from the failure to the acknowledgement':<66}{'n':>5}{'median':>9}{'max':>9}")
     table("kill -9", killed)
     table("SIGSTOP", stopped)
-    return within(killed.get(("hasty", "first_ms")), KILL_MEDIAN_MS, KILL_MAX_MS) and within(
+    return within(killed.get(("asking", "first_ms")), KILL_MEDIAN_MS, KILL_MAX_MS) and within(
         stopped.get(("fresh", "first_ms")), STOP_MAX_MS, STOP_MAX_MS
     )
 

@@ -83,7 +83,7 @@ def draw(random, cluster):
         choices += [
             (5, f"cut {one.name} off", lambda: cut(network, one)),
             (1, f"cut {names} off", lambda: cut(network, *two)),
-            (2, f"let nobody hear {one.name}", lambda: muted(network, one, others)),
+            (2, f"let no other member hear {one.name}", lambda: muted(network, one, others)),
             (2, f"let {two[1].name} not hear {two[0].name}", lambda: muted(network, two[0], two[1:])),
             (1, f"cut {two[0].name} off and kill {two[1].name}", lambda: together(cut(network, two[0]), killed(two[1]))),
         ]

@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def options():
 
 def main():
     given = options()
+    # So that whoever ends this by SIGTERM leaves no brokers and namespaces behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     program = given.taffrail
     if given.broker == "kafka":
         program = Path(os.environ["KAFKA_DIR"])
