@@ -137,9 +137,9 @@ impl Groups {
         self.cells.read().values().cloned().collect()
     }
 
-    /// This broker became the leader of a partition of `__consumer_offsets`: reads it, and coordinates its groups from
-    /// then on. Blocks on the disk.
-    pub fn take_over(&self, partition: i32, replica: Arc<Replica>) {
+    /// This broker became the leader of a partition of `__consumer_offsets`: reads it on a thread that may wait for the
+    /// disk, and coordinates its groups from then on. Has to be called within the runtime.
+    pub fn take_over(self: &Arc<Self>, partition: i32, replica: Arc<Replica>) {
         let cell = Arc::new(GroupCell {
             replica,
             shard: Mutex::new(GroupShard::new(self.config.clone(), Box::new(|| random::uuid().0))),
@@ -147,6 +147,11 @@ impl Groups {
         });
         // Known while it loads, so that clients are told to wait rather than to look elsewhere.
         self.cells.write().insert(partition, Arc::clone(&cell));
+        let groups = Arc::clone(self);
+        tokio::task::spawn_blocking(move || groups.load(partition, &cell));
+    }
+
+    fn load(&self, partition: i32, cell: &Arc<GroupCell>) {
         match cell.load() {
             Ok((log_end_offset, high_watermark)) => {
                 cell.step(Input::Loaded { log_end_offset });
@@ -157,7 +162,11 @@ impl Groups {
                     "{OFFSETS_TOPIC}-{partition} cannot be read: {error}; its groups have no coordinator until the \
                      broker is started again"
                 );
-                self.cells.write().remove(&partition);
+                let mut cells = self.cells.write();
+                // Leadership may have gone and come again meanwhile.
+                if cells.get(&partition).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+                    cells.remove(&partition);
+                }
             }
         }
     }
