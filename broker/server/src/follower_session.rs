@@ -28,6 +28,8 @@ pub struct Asked {
     pub last_fetched_epoch: i32,
     /// The start of its log.
     pub log_start_offset: i64,
+    /// The high watermark that it knows.
+    pub high_watermark: i64,
     /// The most that it wants, in bytes.
     pub max_bytes: i32,
 }
@@ -44,7 +46,7 @@ pub struct Told {
 struct Entry<P> {
     key: PartitionKey,
     asked: Asked,
-    told: Option<Told>,
+    told: Told,
     /// It was answered with something after which the follower has to ask anew: records to be appended, a divergence,
     /// an error. Until then there is nothing to say.
     answered: bool,
@@ -125,14 +127,10 @@ impl<P> FollowerSession<P> {
                 slot
             }
         };
-        let entry = &mut self.entries[slot as usize];
-        match entry {
-            Some(entry) => {
-                entry.asked = asked;
-                entry.answered = false;
-            }
-            None => *entry = Some(Entry { key, asked, told: None, answered: false, place: None }),
-        }
+        // What it says that it knows counts, and not what it was told: it throws away what comes after it asked anew.
+        let told = Told { high_watermark: asked.high_watermark, log_start_offset: asked.log_start_offset };
+        let place = self.entries[slot as usize].take().and_then(|entry| entry.place);
+        self.entries[slot as usize] = Some(Entry { key, asked, told, answered: false, place });
         self.pending.insert(slot);
     }
 
@@ -169,24 +167,22 @@ impl<P> FollowerSession<P> {
     /// Whether the follower knows this already.
     pub fn knows(&self, slot: Slot, told: Told) -> bool {
         let entry = self.entries.get(slot as usize).and_then(Option::as_ref);
-        entry.is_some_and(|entry| entry.told == Some(told))
+        entry.is_some_and(|entry| entry.told == told)
     }
 
-    /// The follower is told, and asks anew before it is told anything else.
-    pub fn answered(&mut self, slot: Slot, told: Option<Told>) {
-        self.tell(slot, told, true);
+    /// The follower is told something after which it asks anew, and before that nothing else.
+    pub fn answered(&mut self, slot: Slot) {
+        self.pending.remove(&slot);
+        if let Some(Some(entry)) = self.entries.get_mut(slot as usize) {
+            entry.answered = true;
+        }
     }
 
     /// The follower is told where the partition stands, and need not say anything to that.
     pub fn told(&mut self, slot: Slot, told: Told) {
-        self.tell(slot, Some(told), false);
-    }
-
-    fn tell(&mut self, slot: Slot, told: Option<Told>, answered: bool) {
         self.pending.remove(&slot);
         if let Some(Some(entry)) = self.entries.get_mut(slot as usize) {
             entry.told = told;
-            entry.answered = answered;
         }
     }
 }
@@ -288,6 +284,7 @@ mod tests {
             fetch_offset,
             last_fetched_epoch: 3,
             log_start_offset: 0,
+            high_watermark: 3,
             max_bytes: 1_000,
         }
     }
@@ -328,7 +325,9 @@ mod tests {
         assert_eq!(looks(&mut session), [(1, 5)]);
         assert!(session.knows(0, told(5)));
         assert!(!session.knows(0, told(6)));
-        assert!(!session.knows(1, told(5)));
+        assert!(session.knows(1, told(3)), "which is what it said itself");
+        session.ask(key(0), asked(5));
+        assert!(!session.knows(0, told(5)), "the answer may have come too late");
     }
 
     #[test]
@@ -336,7 +335,7 @@ mod tests {
         let mut session = FollowerSession::new(1);
         session.ask(key(0), asked(5));
         assert_eq!(looks(&mut session), [(0, 5)]);
-        session.answered(0, Some(told(5)));
+        session.answered(0);
         session.bell().ring(0, 10);
         assert_eq!(looks(&mut session), [], "the same records would be sent twice");
         session.ask(key(0), asked(6));

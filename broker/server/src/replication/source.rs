@@ -30,7 +30,7 @@ use crate::peer::proof::PeerProof;
 use crate::waiter::carry_out;
 
 /// The version that brokers fetch from one another in.
-const VERSION: i16 = 17;
+const VERSION: i16 = 18;
 /// The pause before a source is connected to again, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause before a source is connected to again.
@@ -254,10 +254,11 @@ impl Source {
             self.retries.push((Instant::now() + pause, key));
             return;
         }
-        let position = followed.replica.lock().fetch_position();
-        if let Some(position) = position.filter(|position| position.leader.broker_id == self.id) {
+        let replica = followed.replica.lock();
+        let position = replica.fetch_position().filter(|position| position.leader.broker_id == self.id);
+        if let Some(position) = position {
             followed.asked_at = Instant::now();
-            self.session.ask(key, position);
+            self.session.ask(key, position, replica.high_watermark());
         }
     }
 
@@ -345,8 +346,14 @@ impl Source {
                 );
                 self.back_off(key);
             }
-            Ok(FetchedOutcome::Truncated(truncation) | FetchedOutcome::StartedAnew(truncation)) => {
+            Ok(FetchedOutcome::Truncated(truncation)) => {
                 self.tell_truncation(key, &truncation);
+                self.ask(key);
+            }
+            Ok(FetchedOutcome::StartedAnew(truncation)) => {
+                self.tell_truncation(key, &truncation);
+                // The log's start may be below what was written down.
+                self.broker.errands.checkpoint.notify_one();
                 self.ask(key);
             }
             Ok(FetchedOutcome::Appended { bytes, rolled }) => {

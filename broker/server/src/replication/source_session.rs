@@ -17,6 +17,7 @@ pub type RequestNumber = u64;
 
 struct Entry {
     position: FetchPosition,
+    high_watermark: i64,
     /// The request that asked, or will ask, for this position.
     asked_in: RequestNumber,
 }
@@ -33,9 +34,9 @@ pub struct SourceSession {
 }
 
 impl SourceSession {
-    /// Asks for a partition, or asks anew, with the next request.
-    pub fn ask(&mut self, key: PartitionKey, position: FetchPosition) {
-        self.entries.insert(key, Entry { position, asked_in: self.requests + 1 });
+    /// Asks for a partition, or asks anew, with the next request, and tells the high watermark that is known.
+    pub fn ask(&mut self, key: PartitionKey, position: FetchPosition, high_watermark: i64) {
+        self.entries.insert(key, Entry { position, high_watermark, asked_in: self.requests + 1 });
         self.changed.insert(key);
     }
 
@@ -88,7 +89,7 @@ impl SourceSession {
     fn take_changed(&mut self, partition_max_bytes: i32) -> Vec<FetchTopic<'static>> {
         let mut topics: Vec<FetchTopic<'static>> = Vec::new();
         for key @ (topic_id, partition) in std::mem::take(&mut self.changed) {
-            let Some(Entry { position, .. }) = self.entries.get(&key) else { continue };
+            let Some(Entry { position, high_watermark, .. }) = self.entries.get(&key) else { continue };
             if topics.last().is_none_or(|last| last.topic_id != topic_id) {
                 topics.push(FetchTopic { topic_id, ..FetchTopic::default() });
             }
@@ -100,6 +101,7 @@ impl SourceSession {
                 last_fetched_epoch: position.last_fetched_epoch,
                 log_start_offset: position.log_start_offset,
                 partition_max_bytes,
+                high_watermark: *high_watermark,
                 ..FetchPartition::default()
             });
         }
@@ -158,12 +160,12 @@ mod tests {
     #[test]
     fn a_request_says_only_what_has_changed() {
         let mut session = SourceSession::default();
-        session.ask(key(0), at(5));
-        session.ask(key(1), at(6));
+        session.ask(key(0), at(5), 0);
+        session.ask(key(1), at(6), 0);
         assert_eq!(next(&mut session), (0, 0, vec![(0, 5), (1, 6)], vec![]));
         session.named(42);
         assert!(!session.has_news());
-        session.ask(key(1), at(7));
+        session.ask(key(1), at(7), 0);
         session.forget(key(0));
         assert!(session.has_news());
         assert_eq!(next(&mut session), (42, 1, vec![(1, 7)], vec![0]));
@@ -173,12 +175,12 @@ mod tests {
     #[test]
     fn a_partition_that_comes_back_at_once_is_forgotten_and_asked_for() {
         let mut session = SourceSession::default();
-        session.ask(key(0), at(5));
+        session.ask(key(0), at(5), 0);
         next(&mut session);
         session.forget(key(0));
-        session.ask(key(0), at(5));
+        session.ask(key(0), at(5), 0);
         assert_eq!(next(&mut session), (0, 1, vec![(0, 5)], vec![0]));
-        session.ask(key(1), at(1));
+        session.ask(key(1), at(1), 0);
         session.forget(key(1));
         session.forget(key(2));
         assert_eq!(next(&mut session).2, []);
@@ -187,10 +189,10 @@ mod tests {
     #[test]
     fn answers_to_what_was_asked_for_before_are_thrown_away() {
         let mut session = SourceSession::default();
-        session.ask(key(0), at(5));
-        session.ask(key(1), at(5));
+        session.ask(key(0), at(5), 0);
+        session.ask(key(1), at(5), 0);
         next(&mut session);
-        session.ask(key(0), at(9));
+        session.ask(key(0), at(9), 0);
         assert_eq!(session.position(key(0), 1), None, "it was asked for at another offset since");
         assert_eq!(session.position(key(1), 1), Some(at(5)));
         next(&mut session);

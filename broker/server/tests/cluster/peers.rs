@@ -44,17 +44,17 @@ fn only_who_shows_the_token_fetches_as_a_replica_and_only_as_itself() {
     let cluster = Cluster::start();
     let proof = proof(&cluster);
     let mut connection = Connection::to(cluster.address(0));
-    let refused: FetchResponse<'_> = connection.ask(&fetch_as(proof.member), 17);
+    let refused: FetchResponse<'_> = connection.ask(&fetch_as(proof.member), 18);
     assert_eq!(refused.error_code, ErrorCode::CLUSTER_AUTHORIZATION_FAILED, "nothing was shown");
     assert_eq!(authenticate(&mut connection, &proof), ErrorCode::NONE);
-    let taken: FetchResponse<'_> = connection.ask(&fetch_as(proof.member), 17);
+    let taken: FetchResponse<'_> = connection.ask(&fetch_as(proof.member), 18);
     assert_eq!(taken.error_code, ErrorCode::NONE);
     assert_ne!(taken.session_id, 0);
     for other in [
         Member { broker_id: 2, ..proof.member },
         Member { incarnation: proof.member.incarnation + 1, ..proof.member },
     ] {
-        let refused: FetchResponse<'_> = connection.ask(&fetch_as(other), 17);
+        let refused: FetchResponse<'_> = connection.ask(&fetch_as(other), 18);
         assert_eq!(refused.error_code, ErrorCode::CLUSTER_AUTHORIZATION_FAILED, "{other:?}");
     }
 }

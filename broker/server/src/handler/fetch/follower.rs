@@ -23,8 +23,9 @@ use crate::random;
 use crate::replication::quota;
 use crate::waiter::{ParkedPlace, PartitionWaiter, carry_out};
 
-/// The first version that tells the incarnation (KIP-903).
-const INCARNATION_FROM: i16 = 15;
+/// The first version that tells the high watermark that the follower knows (KIP-1166); those before it may not even tell
+/// the incarnation (KIP-903).
+const FIRST_VERSION: i16 = 18;
 /// The epoch of a request that begins a session.
 const INITIAL_EPOCH: i32 = 0;
 /// How long a follower is not told that the high watermark moved if there is nothing else to tell. While records flow
@@ -72,7 +73,7 @@ pub fn handle(call: Call, peer: &Arc<Peer>, request: &FetchRequest<'_>) -> Answe
         broker_id: state.replica_id,
         incarnation: u64::try_from(state.replica_epoch).unwrap_or_default(),
     };
-    if call.version() < INCARNATION_FROM || named != peer.member {
+    if call.version() < FIRST_VERSION || named != peer.member {
         return refuse(&call, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     }
     let mut session = peer.session.lock();
@@ -128,6 +129,7 @@ fn take_wishes(session: &mut FollowerSession<ParkedPlace>, request: &FetchReques
                     fetch_offset: partition.fetch_offset,
                     last_fetched_epoch: partition.last_fetched_epoch,
                     log_start_offset: partition.log_start_offset,
+                    high_watermark: partition.high_watermark,
                     max_bytes: partition.partition_max_bytes,
                 },
             );
@@ -217,7 +219,7 @@ impl ParkedFollower {
                 Some(told) if found.records.is_none() && !found.is_urgent() => {
                     session.told(found.slot, told);
                 }
-                told => session.answered(found.slot, told),
+                _ => session.answered(found.slot),
             }
             let (topic_id, _) = found.key;
             if responses.last().is_none_or(|last| last.topic_id != topic_id) {
