@@ -81,6 +81,11 @@ impl Updates {
                 let known = cluster.topic_by_id(id);
                 let record = records.get(&id).map(|record| (*record).clone());
                 let record = record.or_else(|| known.as_ref().map(|topic| topic.record.clone()))?;
+                // A topic that was made again does not give way to the one before it (rules 2, 18).
+                let named = cluster.topic(&record.name);
+                if named.is_some_and(|named| named.record.creation > record.creation) {
+                    return None;
+                }
                 if let Some(known) = &known {
                     partitions.retain(|partition| !is_older(partition, known));
                 }
