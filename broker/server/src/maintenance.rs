@@ -85,7 +85,10 @@ pub async fn run(
                     .await;
                 }
             }
-            () = broker.errands.checkpoint.notified() => checkpoint.reset_immediately(),
+            () = broker.errands.checkpoint.notified() => {
+                checkpointed = 0;
+                checkpoint.reset_immediately();
+            }
             _ = forget.tick() => forget_producers(&broker),
             _ = stop.changed() => return,
         }

@@ -83,6 +83,8 @@ impl Reporter {
             let Some(health) = partition.and_then(|partition| unwell(partition, now_ms)) else { continue };
             if let LogState::Failed { reason } = &health.log {
                 tracing::error!("{}: {reason}; it takes no writes any more", self.broker.cluster.name(key));
+                // Which also strikes out the note that the disk has everything (rule 28).
+                self.broker.errands.checkpoint.notify_one();
             }
             if self.told.get(&key) != Some(&health) {
                 self.told.insert(key, health.clone());
