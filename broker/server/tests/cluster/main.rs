@@ -10,3 +10,4 @@ mod wire;
 mod failover;
 mod followers;
 mod peers;
+mod reassignment;
