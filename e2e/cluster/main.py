@@ -35,6 +35,7 @@ def options():
     writes.add_argument("--stops", type=int, default=0)
     writes.add_argument("--partitions", type=int, default=100)
     writes.add_argument("--rate", type=int, default=2000, help="records per second")
+    writes.add_argument("--java", action="store_true", help="measure Kafka's own producer too; needs Java and Kafka installed")
     elections = scenarios.add_parser("leaders", help="how long many partitions take to get other leaders")
     elections.add_argument("--kills", type=int, default=3)
     elections.add_argument("--partitions", type=int, default=10_000)
@@ -55,7 +56,9 @@ def main():
         if given.scenario == "chaos":
             sound = chaos.run(cluster, given.chaos, given.rounds, given.seed)
         elif given.scenario == "failover":
-            sound = failover.run(cluster, given.chaos, given.kills, given.stops, given.partitions, given.rate)
+            quiet = "KAFKA_JAVA_OPTS=-Xmx256m -Dkafka.log.level=ERROR"
+            java = ["env", quiet, Path(os.environ["KAFKA_DIR"]) / "run"] if given.java else None
+            sound = failover.run(cluster, given.chaos, java, given.kills, given.stops, given.partitions, given.rate)
         else:
             sound = leaders.run(cluster, given.kills, given.partitions)
         # Apache Kafka is measured for comparison: its times are not held against it.

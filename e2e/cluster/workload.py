@@ -1,4 +1,4 @@
-"""The `chaos` program: loads a cluster, follows orders, and judges."""
+"""Programs that load a cluster, follow orders, and judge or measure."""
 
 import json
 import selectors
@@ -6,8 +6,10 @@ import subprocess
 
 
 class Workload:
-    def __init__(self, program, *words):
-        self.command = [str(word) for word in (program, *words)]
+    """A program that takes an order per line and answers each with a line of JSON; its first answer says it is ready."""
+
+    def __init__(self, *command):
+        self.command = [str(word) for word in command]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -22,15 +24,18 @@ class Workload:
 
     def order(self, order, limit=60):
         """Gives an order and returns the answer to it."""
+        self.give(order)
+        return self.answer(limit)
+
+    def give(self, order):
         self.process.stdin.write(order.encode() + b"\n")
         self.process.stdin.flush()
-        return self.answer(limit)
 
     def answer(self, limit):
         # An answer is one line, written at once.
         if not self.selector.select(limit):
-            raise TimeoutError(f"{self.command[1]} did not answer within {limit} s")
+            raise TimeoutError(f"{self.command} did not answer within {limit} s")
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.command[1]} ended with {self.process.wait()}")
+            raise RuntimeError(f"{self.command} ended with {self.process.wait()}")
         return json.loads(line)
