@@ -66,7 +66,8 @@ def replicas_are_spread(broker):
 
 
 def topics_are_configured(broker):
-    topic = ["--entity-type", "topics", "--entity-name", "spread"]
+    tool(broker, "topics", "--create", "--topic", "configured", "--partitions", "1")
+    topic = ["--entity-type", "topics", "--entity-name", "configured"]
     tool(broker, "configs", "--alter", *topic, "--add-config", "segment.ms=123456,flush.ms=5000")
     told = tool(broker, "configs", "--describe", *topic)
     assert "segment.ms=123456" in told and "flush.ms=5000" in told, told
@@ -142,7 +143,8 @@ def the_quorum_and_the_disks_are_described(broker):
     told = tool(broker, QUORUM, "describe", "--status")
     assert re.search(r"LeaderId:\s+[012]", told) and re.search(r"CurrentObservers:.*id.*id", told), told
     assert tool(broker, QUORUM, "describe", "--replication").count("Observer") == 2
-    told = tool(broker, "log-dirs", "--describe", "--topic-list", "spread").strip().splitlines()[-1]
+    tool(broker, "topics", "--create", "--topic", "sized", "--partitions", "6", "--replication-factor", "3")
+    told = tool(broker, "log-dirs", "--describe", "--topic-list", "sized").strip().splitlines()[-1]
     sizes = {one["broker"]: len(one["logDirs"][0]["partitions"]) for one in json.loads(told)["brokers"]}
     assert sizes == {0: 6, 1: 6, 2: 6}, told
 
