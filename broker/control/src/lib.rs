@@ -7,5 +7,7 @@
 //! checked ([`config_value`]).
 
 pub mod config_value;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod session;
 pub mod topic_config;
