@@ -18,9 +18,7 @@ use taffrail_control::grpc::token::Token;
 use taffrail_control::grpc::{
     AUTHORIZATION, BEARER, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LONGEST_MESSAGE_BYTES,
 };
-use taffrail_control::session::{
-    CONTRACT_VERSION, FromController, Registration, SessionEnd, ToController,
-};
+use taffrail_control::session::{CONTRACT_VERSION, FromController, Registration, SessionEnd, ToController};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -211,7 +209,10 @@ impl Upstream {
                 Ok(None) => {}
                 Ok(Some(message)) => return Ok(Some(message)),
                 Err(error) => {
-                    tracing::warn!("{} sent a message that is refused: {error}; its session is ended", self.peer);
+                    tracing::warn!(
+                        "{} sent a message that is refused: {error}; its session is ended",
+                        self.peer
+                    );
                     return Err(Status::invalid_argument(error.to_string()));
                 }
             }
@@ -239,7 +240,10 @@ impl Upstream {
             };
             match message {
                 Ok(Some(ToController::Register(_))) => {
-                    tracing::warn!("broker {broker_id} at {} registered twice; its session is ended", self.peer);
+                    tracing::warn!(
+                        "broker {broker_id} at {} registered twice; its session is ended",
+                        self.peer
+                    );
                     return;
                 }
                 Ok(Some(message)) => {

@@ -1,10 +1,15 @@
-//! The controller's shell: its memory in one local file ([`FileStore`]) and its sessions with brokers
-//! ([`LocalController`]).
+//! The controller's shell: its memory in one local file ([`FileStore`]), its sessions with brokers
+//! ([`LocalController`]), and the port at which they are served over the network ([`GrpcServer`]).
 //!
 //! What is decided here is nothing: [`taffrail_controller::Controller`] decides.
 
 mod file_store;
+mod grpc_server;
+mod incoming;
 mod local;
 
 pub use file_store::{FileStore, OpenStoreError};
+pub use taffrail_controller::Summary;
+
+pub use grpc_server::{Controllers, Decider, GrpcServer};
 pub use local::{ClusterDefaults, ControllerHandle, LocalController, StartControllerError};

@@ -17,7 +17,7 @@ use taffrail_control::session::{self, BrokerEnd, FromController, ToController};
 use taffrail_control::topic_config;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::store::{Store, StoreOutcome, StoreRequest};
-use taffrail_controller::{Controller, Policy, Surroundings};
+use taffrail_controller::{Controller, Policy, Summary, Surroundings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,6 +44,12 @@ pub struct ClusterDefaults {
     pub default_replication_factor: i16,
     /// Kafka's `min.insync.replicas`.
     pub min_insync_replicas: i32,
+    /// Kafka's `unclean.leader.election.enable`.
+    pub unclean_leader_election: bool,
+    /// Kafka's `auto.leader.rebalance.enable`.
+    pub auto_leader_rebalance: bool,
+    /// Kafka's `leader.imbalance.check.interval.seconds`, in milliseconds.
+    pub leader_imbalance_check_ms: u64,
     /// Kafka's `broker.session.timeout.ms`.
     pub session_timeout_ms: u64,
 }
@@ -54,6 +60,9 @@ impl Default for ClusterDefaults {
             num_partitions: 1,
             default_replication_factor: 1,
             min_insync_replicas: 1,
+            unclean_leader_election: false,
+            auto_leader_rebalance: true,
+            leader_imbalance_check_ms: 300_000,
             session_timeout_ms: 3_000,
         }
     }
@@ -83,6 +92,8 @@ enum Arrival {
     HungUp { session: SessionId },
     /// Time passed.
     Tick,
+    /// Somebody wants to see the cluster in numbers.
+    Summarize(oneshot::Sender<Summary>),
     /// No more inputs are to be taken.
     Stop,
 }
@@ -130,6 +141,9 @@ impl LocalController {
             default_partitions: defaults.num_partitions,
             default_replication_factor: defaults.default_replication_factor,
             min_insync_replicas: defaults.min_insync_replicas,
+            unclean_leader_election: defaults.unclean_leader_election,
+            auto_leader_rebalance: defaults.auto_leader_rebalance,
+            leader_imbalance_check_ms: defaults.leader_imbalance_check_ms,
             session_timeout_ms: defaults.session_timeout_ms,
             check_config: |name, config| {
                 let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
@@ -169,6 +183,13 @@ impl LocalController {
 }
 
 impl ControllerHandle {
+    /// The cluster in numbers, as soon as the store has been read; `None` if the controller has stopped.
+    pub async fn summary(&self) -> Option<Summary> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Arrival::Summarize(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+
     /// Opens a session. If the controller has stopped, the session is over at once.
     pub fn connect(&self) -> BrokerEnd {
         let (broker_end, controller_end) = session::session();
@@ -293,6 +314,11 @@ impl<S: Store> Shell<S> {
                 return true;
             }
             Arrival::Tick => Input::Tick,
+            Arrival::Summarize(asker) => {
+                // The asker may have gone away.
+                let _ = asker.send(self.machine.summary());
+                return true;
+            }
             Arrival::HungUp { session } => {
                 self.brokers.remove(&session);
                 Input::SessionEnded { session }
