@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::config::cli::HostPort;
-use crate::metrics::{Metrics, MetricsSource};
+use crate::metrics::Scrape;
 
 /// Connections served at a time; others wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -38,7 +38,7 @@ const MAX_HEADERS: usize = 64;
 /// The wait after an `accept` that failed, which happens when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What has to be done before clients can be served.
+/// What has to be done before a process can do its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The controller has registered this broker.
@@ -47,58 +47,69 @@ pub enum Step {
     LogsRecovered,
     /// The listeners for clients accept connections.
     ListenersOpen,
+    /// The controller has read its store.
+    StoreRead,
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::Registered, "not registered with the controller"),
-        (Self::LogsRecovered, "logs not recovered"),
-        (Self::ListenersOpen, "listeners not open"),
-    ];
-
     fn bit(self) -> u8 {
         1 << self as u8
     }
 }
 
-/// Set while the broker stops.
+/// Steps, and what is said of each while it is not done.
+type Steps = &'static [(Step, &'static str)];
+
+/// The steps of a broker.
+const BROKER_STEPS: Steps = &[
+    (Step::Registered, "not registered with the controller"),
+    (Step::LogsRecovered, "logs not recovered"),
+    (Step::ListenersOpen, "listeners not open"),
+];
+/// The steps of a controller.
+const CONTROLLER_STEPS: Steps = &[(Step::StoreRead, "the cluster's state has not been read")];
+
+/// Set while the process stops.
 const STOPPING: u8 = 1 << 7;
 
-/// How far the broker has come. Shared by the broker, which reports, and the admin port, which tells.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+/// How far a process has come. Shared by the one who does the steps and the admin port, which tells.
+#[derive(Debug)]
+pub struct Readiness {
+    steps: Steps,
+    done: AtomicU8,
+}
 
 impl Readiness {
-    /// Nothing is done.
-    pub fn new() -> Self {
-        Self::default()
+    /// A broker of which nothing is done.
+    pub fn of_broker() -> Self {
+        Self { steps: BROKER_STEPS, done: AtomicU8::new(0) }
+    }
+
+    /// A controller of which nothing is done.
+    pub fn of_controller() -> Self {
+        Self { steps: CONTROLLER_STEPS, done: AtomicU8::new(0) }
     }
 
     /// `step` is done.
     pub fn done(&self, step: Step) {
-        self.0.fetch_or(step.bit(), Ordering::Release);
+        self.done.fetch_or(step.bit(), Ordering::Release);
     }
 
-    /// `step` is to be done again: a session with the controller ended, say.
-    pub fn undone(&self, step: Step) {
-        self.0.fetch_and(!step.bit(), Ordering::Release);
-    }
-
-    /// The broker is about to stop and is not ready from now on.
+    /// The process is about to stop and is not ready from now on.
     pub fn stopping(&self) {
-        self.0.fetch_or(STOPPING, Ordering::Release);
+        self.done.fetch_or(STOPPING, Ordering::Release);
     }
 
-    /// Whether clients can be served.
+    /// Whether the process does its work.
     pub fn is_ready(&self) -> bool {
         self.missing().is_empty()
     }
 
-    /// What stands between the broker and being ready, in words.
+    /// What stands between the process and being ready, in words.
     pub fn missing(&self) -> Vec<&'static str> {
-        let done = self.0.load(Ordering::Acquire);
+        let done = self.done.load(Ordering::Acquire);
         let stopping = (done & STOPPING != 0).then_some("stopping");
-        let steps = Step::ALL.iter().filter(|(step, _)| done & step.bit() == 0).map(|(_, missing)| *missing);
+        let steps = self.steps.iter().filter(|(step, _)| done & step.bit() == 0).map(|(_, missing)| *missing);
         stopping.into_iter().chain(steps).collect()
     }
 }
@@ -114,12 +125,10 @@ pub struct BindAdminError {
 /// What the admin port tells about.
 #[derive(Clone)]
 pub struct AdminState {
-    /// How far the broker has come.
+    /// How far the process has come.
     pub readiness: Arc<Readiness>,
-    /// What was counted.
-    pub metrics: Arc<Metrics>,
-    /// What is asked for at each scrape.
-    pub source: Arc<dyn MetricsSource>,
+    /// What a scrape shows.
+    pub scrape: Arc<dyn Scrape>,
 }
 
 /// The admin port, open and not yet served.
@@ -193,8 +202,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     let ready = state.readiness.is_ready();
     // Reads /proc and takes the locks of partitions, so it runs where waiting is allowed.
-    let rendered =
-        tokio::task::spawn_blocking(move || state.metrics.render(state.source.as_ref(), ready)).await;
+    let rendered = tokio::task::spawn_blocking(move || state.scrape.render(ready)).await;
     match rendered {
         Ok(text) => {
             (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
@@ -211,16 +219,16 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
 mod tests {
     use super::*;
     use crate::metrics::tests::{Example, read};
+    use crate::metrics::{BrokerScrape, Metrics};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn start() -> (SocketAddr, Arc<Readiness>) {
         let server = AdminServer::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.local_address().unwrap();
-        let readiness = Arc::new(Readiness::new());
+        let readiness = Arc::new(Readiness::of_broker());
         let state = AdminState {
             readiness: Arc::clone(&readiness),
-            metrics: Arc::new(Metrics::new()),
-            source: Arc::new(Example),
+            scrape: Arc::new(BrokerScrape { metrics: Arc::new(Metrics::new()), source: Arc::new(Example) }),
         };
         tokio::spawn(server.serve(state));
         (address, readiness)
@@ -254,9 +262,6 @@ mod tests {
         assert_eq!(get(address, "/readyz").await, (503, "not ready: logs not recovered\n".to_owned()));
         readiness.done(Step::LogsRecovered);
         assert_eq!(get(address, "/readyz").await, (200, "ready\n".to_owned()));
-        readiness.undone(Step::Registered);
-        assert_eq!(get(address, "/readyz").await.0, 503);
-        readiness.done(Step::Registered);
         readiness.stopping();
         assert_eq!(get(address, "/readyz").await, (503, "not ready: stopping\n".to_owned()));
     }

@@ -66,13 +66,14 @@ pub async fn open(
     registration: &Registration,
 ) -> Result<OpenSession, RefusedError> {
     let mut backoff = FIRST_BACKOFF;
-    let mut told = false;
+    let mut told = String::new();
     loop {
         match attempt(address, registration).await {
             Ok(session) => return Ok(session),
             Err(Failure::Refused(refused)) => return Err(refused),
-            Err(Failure::Passing(reason)) if !std::mem::replace(&mut told, true) => {
+            Err(Failure::Passing(reason)) if reason != told => {
                 tracing::warn!("no session with the controller: {reason}; trying on");
+                told = reason;
             }
             Err(Failure::Passing(reason)) => tracing::debug!("no session with the controller: {reason}"),
         }
@@ -90,7 +91,8 @@ fn shortened(backoff: Duration) -> Duration {
 
 async fn attempt(address: &ControllerAddress, registration: &Registration) -> Result<OpenSession, Failure> {
     let ended = || Failure::Passing("it ended before the broker was registered".to_owned());
-    let mut end = address.connect().await;
+    let connected = address.connect(registration).await;
+    let mut end = connected.map_err(|error| Failure::Passing(error.to_string()))?;
     let register = ToController::Register(registration.clone());
     end.sender.send(register).await.map_err(|_ended| ended())?;
     let answer = timeout(REGISTRATION_PATIENCE, end.receiver.recv()).await;
@@ -151,9 +153,11 @@ impl SessionKeeper {
                 return self.refuse(refused);
             }
             tracing::warn!("the session with the controller has ended; serving on with the last known state");
-            // One that ends as soon as it is open must not be opened again without a pause.
-            let short_lived = began.elapsed() < LONGEST_BACKOFF;
-            sleep(shortened(if short_lived { LONGEST_BACKOFF } else { FIRST_BACKOFF })).await;
+            // The next one is opened at once, as the controller waits for it before it fences this broker; but one that
+            // ends as soon as it is open must not be opened again without a pause.
+            if began.elapsed() < LONGEST_BACKOFF {
+                sleep(shortened(LONGEST_BACKOFF)).await;
+            }
             session = match open(&self.address, &self.registration).await {
                 Ok(session) => session,
                 Err(refused) => return self.refuse(refused),

@@ -1,26 +1,23 @@
 //! `taffrail dev`: a whole cluster in one process. The controller runs over a local file, the brokers beside it.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use taffrail_controller_service::{ClusterDefaults, LocalController};
+use taffrail_controller_service::LocalController;
 use taffrail_log::{FileStorage, inspect};
 use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, Readiness};
 use crate::config::cli::DevOptions;
+use crate::config::cluster_options::DEFAULT_LISTENER;
 use crate::config::{BrokerConfig, ConfigError, dev_settings};
 use crate::controller_address::ControllerAddress;
 use crate::lifecycle::{BrokerListener, BrokerSetup, StartError};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, StopSignals};
 
-/// The name of the only listener.
-const LISTENER: &str = "PLAINTEXT";
 /// Where in the data directory the controller's file is.
 const CONTROLLER_DIR: &str = "controller";
 /// Where in the data directory each broker has a directory, named by its id, for its logs.
@@ -51,7 +48,8 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
     for id in 0..options.brokers {
         bound.push(Bound::bind(&options, id).await?);
     }
-    let controller = LocalController::open(&options.data_dir.join(CONTROLLER_DIR), defaults(&config))?;
+    let controller =
+        LocalController::open(&options.data_dir.join(CONTROLLER_DIR), config.cluster_defaults())?;
     let address = ControllerAddress::InProcess(controller.handle());
     let addresses: Vec<_> = bound.iter().map(|bound| (bound.address, bound.admin_address)).collect();
     let plans = bound.into_iter().map(|bound| bound.plan(&options, config.clone(), address.clone()));
@@ -81,16 +79,6 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
     outcome
 }
 
-/// What the controller takes from the brokers' configuration.
-fn defaults(config: &BrokerConfig) -> ClusterDefaults {
-    ClusterDefaults {
-        num_partitions: config.num_partitions,
-        default_replication_factor: config.default_replication_factor,
-        min_insync_replicas: config.topic(&BTreeMap::new()).min_insync_replicas,
-        session_timeout_ms: u64::try_from(config.broker_session_timeout_ms).unwrap_or(0),
-    }
-}
-
 /// The ports of one broker.
 struct Bound {
     id: u16,
@@ -107,7 +95,7 @@ impl Bound {
         let advertise = options.advertise.as_ref().map(|address| address.nth(id)).transpose();
         let advertise = advertise.with_context(|| port_of("--advertise"))?;
         let admin = options.admin.nth(id).with_context(|| port_of("--admin"))?;
-        let listener = node::listen(LISTENER, &listen, advertise.as_ref()).await?;
+        let listener = node::listen(DEFAULT_LISTENER, &listen, advertise.as_ref()).await?;
         let address = listener.socket.local_addr().context("cannot tell the address of --listen")?;
         let admin = AdminServer::bind(&admin).await?;
         let admin_address = admin.local_address().context("cannot tell the address of --admin")?;
@@ -127,7 +115,7 @@ impl Bound {
             listeners: vec![self.listener],
             peer_address: node::peer_address(self.address, Ipv4Addr::LOCALHOST.into()),
             controller,
-            readiness: Arc::new(Readiness::new()),
+            readiness: Arc::new(Readiness::of_broker()),
             metrics: Arc::new(Metrics::new()),
         };
         (setup, self.admin)
@@ -175,7 +163,7 @@ async fn stop_all(mut nodes: Vec<Node>) {
     while stopping.join_next().await.is_some() {}
 }
 
-/// Says where everything is and what to type next. Standard output going away is no reason to stop.
+/// Says where everything is and what to type next.
 fn print_banner(data_dir: &Path, addresses: &[(SocketAddr, SocketAddr)]) {
     let version = env!("CARGO_PKG_VERSION");
     let list = |of: &dyn Fn(&(SocketAddr, SocketAddr)) -> String, separator: &str| {
@@ -199,6 +187,5 @@ Try it from another terminal:
 Ctrl-C stops it; the data stays.
 "
     );
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(banner.as_bytes()).and_then(|()| out.flush());
+    node::print(&banner);
 }

@@ -38,6 +38,8 @@ pub mod random;
 pub mod replicas;
 pub mod replication;
 pub mod request;
+pub mod run_broker;
+pub mod run_controller;
 pub mod session_events;
 pub mod topic_changes;
 pub mod updates;

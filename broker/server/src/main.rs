@@ -6,25 +6,62 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use taffrail_log::dump::{self, DumpOptions};
-use taffrail_server::config::cli::{Cli, Command, DevOptions, DumpLogOptions};
-use taffrail_server::{dev, logging};
+use taffrail_server::config::cli::{Cli, Command, DumpLogOptions, LogFilter};
+use taffrail_server::config::{BrokerConfig, ConfigError};
+use taffrail_server::{dev, logging, run_broker, run_controller};
 
 /// The exit status for options and settings that are not valid, as clap has it.
 const USAGE: u8 = 2;
+/// A controller's threads that may wait for something: its admin port needs them.
+const CONTROLLER_BLOCKING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Dev(options) => serve(options),
+        Command::Dev(options) => serve(&options.log_level.clone(), || {
+            let config = dev::configure(&options)?;
+            let threads = Threads::of(&config, options.brokers.into());
+            Ok::<_, ConfigError>((threads, dev::run(options, config)))
+        }),
+        Command::Controller(options) => serve(&options.log_level.clone(), || {
+            let defaults = run_controller::configure(&options)?;
+            let threads = Threads { workers: cores(), blocking: CONTROLLER_BLOCKING_THREADS };
+            Ok::<_, run_controller::ConfigureError>((threads, run_controller::run(options, defaults)))
+        }),
+        Command::Broker(options) => serve(&options.log_level.clone(), || {
+            let config = run_broker::configure(&options)?;
+            let threads = Threads::of(&config, 1);
+            Ok::<_, run_broker::ConfigureError>((threads, run_broker::run(*options, config)))
+        }),
         Command::DumpLog(options) => dump_log(&options),
     }
 }
 
-fn serve(options: DevOptions) -> ExitCode {
-    if let Err(error) = logging::init(&options.log_level) {
+/// How many threads a process has.
+struct Threads {
+    workers: usize,
+    blocking: usize,
+}
+
+impl Threads {
+    /// For so many brokers with this configuration.
+    fn of(config: &BrokerConfig, brokers: usize) -> Self {
+        let network = usize::try_from(config.num_network_threads).unwrap_or(1);
+        let io = usize::try_from(config.num_io_threads).unwrap_or(1).max(2);
+        Self { workers: network.clamp(1, cores()), blocking: brokers * io }
+    }
+}
+
+/// Runs what `prepare` makes of the options. An error of its own is one of usage.
+fn serve<F, E>(log_level: &LogFilter, prepare: impl FnOnce() -> Result<(Threads, F), E>) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+    E: std::error::Error,
+{
+    if let Err(error) = logging::init(log_level) {
         return fail(&error.into());
     }
-    let config = match dev::configure(&options) {
-        Ok(config) => config,
+    let (threads, run) = match prepare() {
+        Ok(prepared) => prepared,
         Err(error) => {
             tell(&error.to_string());
             return ExitCode::from(USAGE);
@@ -32,15 +69,13 @@ fn serve(options: DevOptions) -> ExitCode {
     };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(usize::try_from(config.num_network_threads).unwrap_or(1).clamp(1, cores()))
-        .max_blocking_threads(
-            usize::from(options.brokers) * usize::try_from(config.num_io_threads).unwrap_or(1).max(2),
-        )
+        .worker_threads(threads.workers)
+        .max_blocking_threads(threads.blocking)
         .enable_all()
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dev::run(options, config));
+            let result = runtime.block_on(run);
             // What still goes on then, such as the recovery of logs that a signal has cut short, nobody waits for.
             runtime.shutdown_background();
             result

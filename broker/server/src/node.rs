@@ -1,5 +1,6 @@
 //! One broker of this process with its admin port, as the commands start it; and the signals that stop it.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{AdminServer, AdminState, Readiness};
 use crate::config::cli::HostPort;
 use crate::lifecycle::{BrokerListener, BrokerSetup, RunningBroker, StartError};
-use crate::metrics::{MetricsSource, StartingBroker};
+use crate::metrics::{BrokerScrape, MetricsSource, StartingBroker};
 
 /// Listens for clients at `address`, on the listener `name`. They are told to connect to `advertised`, or to where is
 /// listened.
@@ -42,6 +43,12 @@ pub fn peer_address(bound: SocketAddr, own: IpAddr) -> SocketAddr {
     if bound.ip().is_unspecified() { SocketAddr::new(own, bound.port()) } else { bound }
 }
 
+/// Prints a banner. Standard output going away is no reason to stop.
+pub fn print(banner: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(banner.as_bytes()).and_then(|()| out.flush());
+}
+
 /// A broker that serves, and its admin port.
 pub struct Node {
     /// The broker.
@@ -61,8 +68,10 @@ impl Node {
         let source = Arc::new(StartingBroker::default());
         let state = AdminState {
             readiness: Arc::clone(&readiness),
-            metrics: Arc::clone(&setup.metrics),
-            source: Arc::clone(&source) as Arc<dyn MetricsSource>,
+            scrape: Arc::new(BrokerScrape {
+                metrics: Arc::clone(&setup.metrics),
+                source: Arc::clone(&source) as Arc<dyn MetricsSource>,
+            }),
         };
         let admin = tokio::spawn(async move { match admin.serve(state).await {} });
         let running = RunningBroker::start(setup).await?;

@@ -7,6 +7,8 @@ use taffrail_control::config_value::{
 };
 use taffrail_control::topic_config::{self, BrokerLayer, TopicConfig, TopicKey};
 
+use taffrail_controller_service::ClusterDefaults;
+
 use super::keys::{BrokerKey, Handling, Settable};
 
 /// What `taffrail dev` with this many brokers sets before the user's settings, where one would be surprised by Kafka's
@@ -107,6 +109,7 @@ pub struct Lowered {
 #[allow(missing_docs, reason = "each field is documented where its key is, in the table")]
 pub struct BrokerConfig {
     pub auto_create_topics_enable: bool,
+    pub auto_leader_rebalance_enable: bool,
     pub broker_heartbeat_interval_ms: i32,
     pub broker_rack: Option<String>,
     pub broker_session_timeout_ms: i32,
@@ -120,6 +123,9 @@ pub struct BrokerConfig {
     pub group_max_size: i32,
     pub group_min_session_timeout_ms: i32,
     pub leader_replication_throttled_rate: i64,
+    /// `None`: the first listener.
+    pub inter_broker_listener_name: Option<String>,
+    pub leader_imbalance_check_interval_seconds: i64,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_scheduler_interval_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
@@ -234,6 +240,7 @@ impl BrokerConfig {
         let values = Values(&settings.merged);
         Self {
             auto_create_topics_enable: values.bool("auto.create.topics.enable"),
+            auto_leader_rebalance_enable: values.bool("auto.leader.rebalance.enable"),
             broker_heartbeat_interval_ms: values.int("broker.heartbeat.interval.ms"),
             broker_rack: settings.merged.get("broker.rack").filter(|rack| !rack.is_empty()).cloned(),
             broker_session_timeout_ms: values.int("broker.session.timeout.ms"),
@@ -247,6 +254,8 @@ impl BrokerConfig {
             group_max_size: values.int("group.max.size"),
             group_min_session_timeout_ms: values.int("group.min.session.timeout.ms"),
             leader_replication_throttled_rate: values.long("leader.replication.throttled.rate"),
+            inter_broker_listener_name: settings.merged.get("inter.broker.listener.name").cloned(),
+            leader_imbalance_check_interval_seconds: values.long("leader.imbalance.check.interval.seconds"),
             log_flush_offset_checkpoint_interval_ms: values.int("log.flush.offset.checkpoint.interval.ms"),
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
             log_flush_start_offset_checkpoint_interval_ms: values
@@ -378,6 +387,22 @@ impl BrokerConfig {
 }
 
 impl BrokerConfig {
+    /// What a controller takes from these settings.
+    pub fn cluster_defaults(&self) -> ClusterDefaults {
+        let topics = self.topic(&BTreeMap::new());
+        let positive = |value: i64| u64::try_from(value).unwrap_or(0);
+        ClusterDefaults {
+            num_partitions: self.num_partitions,
+            default_replication_factor: self.default_replication_factor,
+            min_insync_replicas: topics.min_insync_replicas,
+            unclean_leader_election: topics.unclean_leader_election_enable,
+            auto_leader_rebalance: self.auto_leader_rebalance_enable,
+            leader_imbalance_check_ms: positive(self.leader_imbalance_check_interval_seconds)
+                .saturating_mul(1000),
+            session_timeout_ms: positive(self.broker_session_timeout_ms.into()),
+        }
+    }
+
     /// [`Self::fit_into`], with a log line for each limit that is lowered.
     pub fn fit_into_and_tell(&mut self, memory_bytes: u64) {
         for lowered in self.fit_into(memory_bytes) {
@@ -503,7 +528,7 @@ mod tests {
         for key in BrokerKey::all().filter(|key| key.handling == Handling::Honoured) {
             let value = match key.config_type {
                 ConfigType::Boolean => (key.default == Some("false")).to_string(),
-                ConfigType::String if key.name == "broker.rack" => "rack-1".to_owned(),
+                ConfigType::String if key.default.is_none() => "rack-1".to_owned(),
                 ConfigType::String if key.name == "replica.selector.class" => RACK_AWARE_SELECTOR.to_owned(),
                 ConfigType::String => "LogAppendTime".to_owned(),
                 _ => "7000".to_owned(),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::cluster_options::{BrokerOptions, ControllerOptions};
 use super::memory;
 use super::size::ByteSize;
 
@@ -24,7 +25,8 @@ const SMALLEST_MEMORY: ByteSize = ByteSize(16 << 20);
 Start here:
   taffrail dev
   echo hello | kcat -b 127.0.0.1:9092 -t greetings -P
-  kcat -b 127.0.0.1:9092 -t greetings -C -e",
+  kcat -b 127.0.0.1:9092 -t greetings -C -e
+  taffrail dev --brokers 3",
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
@@ -71,6 +73,51 @@ yet is refused unless its value is the default. From the environment, TAFFRAIL_S
 Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
     )]
     Dev(DevOptions),
+    /// Serve the controller of a cluster
+    #[command(
+        long_about = "\
+Serve the controller of a cluster whose brokers are processes of their own: it decides which broker leads and holds which \
+partition, and keeps that in a file. While it is away, brokers go on serving what they have; what needs a decision waits.",
+        after_long_help = "\
+Settings that the controller acts on, with Kafka's meanings and defaults; all others are the brokers':
+  broker.session.timeout.ms, default.replication.factor, min.insync.replicas, num.partitions,
+  unclean.leader.election.enable
+
+Examples:
+  For brokers on this machine:
+      taffrail controller
+
+  For brokers on other machines, which have to show a token; three replicas unless a topic's maker says otherwise:
+      taffrail controller --listen 0.0.0.0:9190 --controller-token-file /etc/taffrail/token \\
+          --set default.replication.factor=3 --set min.insync.replicas=2
+
+Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+    )]
+    Controller(ControllerOptions),
+    /// Serve one broker of a cluster
+    #[command(
+        long_about = "\
+Serve one broker of a cluster that a controller (taffrail controller) decides for. The broker waits for the controller at \
+its first start, and goes on serving what it has whenever the controller is away later on.",
+        after_long_help = "\
+Examples:
+  A cluster of three brokers on a laptop, each command in a terminal of its own:
+      taffrail controller --set default.replication.factor=3 --set min.insync.replicas=2
+      taffrail broker --id 0 --listen 127.0.0.1:9092 --admin 127.0.0.1:9644
+      taffrail broker --id 1 --listen 127.0.0.1:9093 --admin 127.0.0.1:9645
+      taffrail broker --id 2 --listen 127.0.0.1:9094 --admin 127.0.0.1:9646
+
+  A listener for clients and another for the other brokers:
+      taffrail broker --id 0 --controller http://10.0.0.9:9190 --controller-token-file /etc/taffrail/token \\
+          --listen CLIENTS://0.0.0.0:9092,PEERS://10.0.0.1:9093 --advertise CLIENTS://kafka.example.org:9092 \\
+          --set inter.broker.listener.name=PEERS
+
+Settings are Kafka's broker configuration keys with Kafka's defaults and meanings. One that Taffrail does not act on \
+yet is refused unless its value is the default. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
+
+Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+    )]
+    Broker(Box<BrokerOptions>),
     /// Print what is in files of a Kafka log directory
     #[command(
         long_about = "\
@@ -139,9 +186,9 @@ pub struct DevOptions {
     #[arg(long = "set", value_name = "KEY=VALUE", env = "TAFFRAIL_SET", hide_env_values = true)]
     set: Vec<Settings>,
 
-    /// Memory for all brokers together to stay within, such as 512MiB [default: half of the cgroup's limit, or of the machine's memory]
-    #[arg(long, value_name = "SIZE", env = "TAFFRAIL_MEMORY", hide_env_values = true, value_parser = parse_memory)]
-    memory: Option<ByteSize>,
+    /// How much memory all brokers together stay within.
+    #[command(flatten)]
+    memory: MemoryOption,
 
     /// What is logged: error, warn, info, debug or trace, or filters such as info,taffrail_log=debug
     #[arg(long, value_name = "FILTER", env = "TAFFRAIL_LOG", hide_env_values = true, default_value = "info")]
@@ -151,11 +198,27 @@ pub struct DevOptions {
 impl DevOptions {
     /// The settings of all `--set` options, in order.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.set.iter().flat_map(|settings| &settings.0).map(|(key, value)| (key.as_str(), value.as_str()))
+        Settings::pairs(&self.set)
     }
 
     /// The bytes of memory to stay within: `--memory` or its default.
     pub fn memory_bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+}
+
+/// The option `--memory`.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryOption {
+    /// Memory for the whole process to stay within, such as 512MiB [default: half of the cgroup's limit, or of the
+    /// machine's memory]
+    #[arg(long, value_name = "SIZE", env = "TAFFRAIL_MEMORY", hide_env_values = true, value_parser = parse_memory)]
+    memory: Option<ByteSize>,
+}
+
+impl MemoryOption {
+    /// The bytes of memory to stay within: `--memory` or its default.
+    pub fn bytes(&self) -> u64 {
         match self.memory {
             Some(ByteSize(bytes)) => bytes,
             None => memory::default_budget_bytes().max(SMALLEST_MEMORY.0),
@@ -261,7 +324,8 @@ impl fmt::Display for HostPort {
     }
 }
 
-fn parse_advertised(text: &str) -> Result<HostPort, ParseHostPortError> {
+/// An address that clients can be told.
+pub(super) fn parse_advertised(text: &str) -> Result<HostPort, ParseHostPortError> {
     let address: HostPort = text.parse()?;
     let unspecified = address.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
     if unspecified || address.port == 0 {
@@ -280,7 +344,14 @@ fn parse_memory(text: &str) -> Result<ByteSize, String> {
 
 /// `KEY=VALUE`, or several of them on a line each, as an environment variable holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Settings(Vec<(String, String)>);
+pub(super) struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// The settings of several options, in order.
+    pub(super) fn pairs(all: &[Self]) -> impl Iterator<Item = (&str, &str)> {
+        all.iter().flat_map(|settings| &settings.0).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
 
 impl FromStr for Settings {
     type Err = String;
@@ -340,7 +411,7 @@ mod tests {
         let all = ["taffrail", "dev"].iter().chain(arguments);
         match Cli::try_parse_from(all)?.command {
             Command::Dev(options) => Ok(options),
-            Command::DumpLog(_) => unreachable!("dev was asked for"),
+            _ => unreachable!("dev was asked for"),
         }
     }
 

@@ -181,7 +181,9 @@ pub enum ParseListenerError {
     #[error("{0:?} is not a listener's name; expected letters, digits, '-', '_' and '.', such as PLAINTEXT")]
     Name(String),
     /// What the name stands for in Apache Kafka is not there yet.
-    #[error("listener {0} would speak TLS or ask clients to sign in, which is not there yet; use another name")]
+    #[error(
+        "listener {0} would speak TLS or ask clients to sign in, which is not there yet; use another name"
+    )]
     NotYet(String),
     /// What stands behind it is not an address.
     #[error(transparent)]

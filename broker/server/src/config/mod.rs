@@ -2,6 +2,8 @@
 //! set while it runs [`live`]) and how much memory there is ([`memory`]).
 
 pub mod cli;
+pub mod cluster_options;
+pub mod file;
 pub mod keys;
 pub mod live;
 pub mod memory;

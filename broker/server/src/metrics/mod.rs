@@ -4,6 +4,7 @@
 //! What can be asked for (logs, groups, memory) is asked for when somebody scrapes, through [`MetricsSource`], and
 //! kept nowhere: thousands of idle partitions cost nothing between two scrapes.
 
+mod controller;
 mod process;
 mod replication;
 mod text;
@@ -18,6 +19,7 @@ use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::broker::Broker;
 
+pub use self::controller::ControllerScrape;
 use self::text::{Kind, TextWriter};
 pub use replication::{LedSample, ReplicationSample};
 
@@ -192,6 +194,26 @@ pub trait MetricsSource: Send + Sync {
     fn groups(&self) -> Vec<(&'static str, u64)>;
     /// Memory that requests in work hold, and how much they may hold, in bytes.
     fn memory(&self) -> MemorySample;
+}
+
+/// What the admin port shows as metrics. Called on a thread that may wait.
+pub trait Scrape: Send + Sync {
+    /// Everything in Prometheus' text format (version 0.0.4); `ready` is what /readyz says.
+    fn render(&self, ready: bool) -> String;
+}
+
+/// A broker's metrics.
+pub struct BrokerScrape {
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// What is asked for.
+    pub source: Arc<dyn MetricsSource>,
+}
+
+impl Scrape for BrokerScrape {
+    fn render(&self, ready: bool) -> String {
+        self.metrics.render(self.source.as_ref(), ready)
+    }
 }
 
 /// A broker that may not have started yet, and has nothing to tell until then.

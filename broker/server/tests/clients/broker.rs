@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -141,6 +141,83 @@ impl Drop for Broker {
     }
 }
 
+/// Any process of the binary that serves and prints a banner. Killed when dropped.
+pub struct Process {
+    child: Child,
+    /// Where it listens first.
+    pub address: String,
+    log: Arc<Mutex<String>>,
+    banner: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts it and waits for its banner, or its end.
+    pub fn start(args: &[&str]) -> Self {
+        let mut command = taffrail();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (banner, addresses) = collect(child.stdout.take().unwrap());
+        let (log, _) = collect(child.stderr.take().unwrap());
+        // There is none if the process ends before.
+        let address = match addresses.recv_timeout(PATIENCE) {
+            Ok(address) => address,
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+            Err(RecvTimeoutError::Timeout) => panic!("no banner: {}", text(&log)),
+        };
+        Self { child, address, log, banner }
+    }
+
+    /// `http://…` of its admin port.
+    pub fn admin(&self) -> String {
+        let mut found = None;
+        // The address of the first port comes first; the rest of the banner may still be on its way.
+        eventually("the banner names the admin port", || {
+            let banner = text(&self.banner);
+            let line = banner.lines().find_map(|line| line.trim().strip_prefix("admin ").map(str::to_owned));
+            found = line.filter(|_| banner.ends_with('\n'));
+            found.is_some()
+        });
+        found.unwrap().split_ascii_whitespace().next().unwrap().to_owned()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends `signal` and returns the exit status.
+    pub fn signal_and_wait(&mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.wait()
+    }
+
+    /// The exit status, once it has ended by itself.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    /// Standard error so far.
+    pub fn log(&self) -> String {
+        text(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the process at {:?}:\n{}", self.address, self.log());
+        }
+    }
+}
+
 /// The binary under test, without settings from the environment.
 pub fn taffrail() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
@@ -165,7 +242,7 @@ pub fn run(args: &[&str], data_dir: &Path) -> Output {
     let (done, ended) = mpsc::channel::<()>();
     // A binary that serves instead of refusing would be waited for without end.
     let watch = std::thread::spawn(move || {
-        if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             let _ = kill_process(pid, Signal::KILL);
         }
     });
@@ -186,7 +263,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A loopback address that no other broker uses, so that a port freed by a killed broker is taken by nobody before it
 /// starts again.
-fn own_host() -> String {
+pub fn own_host() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let (number, pid) = (NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
     format!("127.{}.{}.{}", 1 + number % 250, 1 + (pid / 250) % 250, 1 + pid % 250)

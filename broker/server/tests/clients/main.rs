@@ -7,6 +7,7 @@ mod client;
 mod wire;
 
 mod admin;
+mod apart;
 mod cluster;
 mod crash;
 mod groups;

@@ -22,9 +22,11 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 64] = [
+pub(super) static KEYS: [BrokerKey; 67] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
+    key("auto.leader.rebalance.enable", Boolean, Some("true"), Any,
+        "Whether the controller gives leadership back to the first of the replicas from time to time."),
     // A silent death costs the session time: here and in the next row a shorter one than Kafka's 9 s, with heartbeats to match.
     key("broker.heartbeat.interval.ms", Int, Some("500"), AtLeast(1),
         "How often a broker tells the controller that it is alive."),
@@ -50,6 +52,10 @@ pub(super) static KEYS: [BrokerKey; 64] = [
         "The most members that a classic group may have."),
     key("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(0),
         "The shortest session timeout that a member of a classic group may ask for."),
+    key("inter.broker.listener.name", String, None, Any,
+        "The listener that other brokers connect to; the first one if none is named."),
+    key("leader.imbalance.check.interval.seconds", Long, Some("300"), AtLeast(1),
+        "How often the controller looks whether partitions are led by others than the first of their replicas."),
     key("log.flush.interval.messages", Long, Some("9223372036854775807"), AtLeast(1),
         "After how many records a log is synced to disk; gives flush.messages its default."),
     key("log.flush.interval.ms", Long, None, AtLeast(0),

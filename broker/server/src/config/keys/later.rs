@@ -114,7 +114,7 @@ const fn key(
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 272] = [
+pub(super) static KEYS: [BrokerKey; 269] = [
     key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), AtLeast(0), TRANSACTIONS),
     key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), AtLeast(1), TRANSACTIONS),
     key("advertised.listeners", String, None, Any, ADVERTISE),
@@ -122,7 +122,6 @@ pub(super) static KEYS: [BrokerKey; 272] = [
     key("alter.log.dirs.replication.quota.window.num", Int, Some("11"), AtLeast(1), QUOTAS),
     key("alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), QUOTAS),
     key("authorizer.class.name", String, Some(""), Any, PLUGINS),
-    key("auto.leader.rebalance.enable", Boolean, Some("true"), Any, REPLICATION),
     key("background.threads", Int, Some("10"), AtLeast(1), INNER),
     key("broker.id", Int, Some("-1"), Any, BROKER_ID),
     key("client.quota.callback.class", Class, None, Any, PLUGINS),
@@ -198,14 +197,12 @@ pub(super) static KEYS: [BrokerKey; 272] = [
     key("group.streams.num.standby.replicas", Int, Some("0"), AtLeast(0), GROUP_PROTOCOLS),
     key("group.streams.session.timeout.ms", Int, Some("45000"), AtLeast(1), GROUP_PROTOCOLS),
     key("initial.broker.registration.timeout.ms", Int, Some("60000"), Any, SESSIONS),
-    key("inter.broker.listener.name", String, None, Any, REPLICATION),
     key("internal.metadata.delete.delay.millis", Long, Some("60000"), Any, QUORUM),
     key("internal.metadata.log.segment.bytes", Int, None, Any, QUORUM),
     key("internal.metadata.max.batch.size.in.bytes", Int, Some("8388608"), Any, QUORUM),
     key("internal.metadata.max.fetch.size.in.bytes", Int, Some("8388608"), Any, QUORUM),
     key("kafka.metrics.polling.interval.secs", Int, Some("10"), AtLeast(1), INNER),
     key("kafka.metrics.reporters", List, Some(""), Any, PLUGINS),
-    key("leader.imbalance.check.interval.seconds", Long, Some("300"), AtLeast(1), REPLICATION),
     key("listener.security.protocol.map", String,
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, TLS),
     key("listeners", String, Some("PLAINTEXT://:9092"), Any, LISTEN),
