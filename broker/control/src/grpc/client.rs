@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::pieces::Assembler;
 use super::proto::controller_client::ControllerClient;
 use super::proto::{FindActiveRequest, FindActiveResponse};
+use super::sentence::{chain, say};
 use super::stream::Outgoing;
 use super::token::{ReadTokenError, Token};
 use super::{AUTHORIZATION, BEARER, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LONGEST_MESSAGE_BYTES};
@@ -278,28 +279,6 @@ async fn carry(
             Err(error) => return broke(&format!("it sent what this release does not understand: {error}")),
         }
     }
-}
-
-/// What a status says, with its cause where that says more.
-fn say(status: &tonic::Status) -> String {
-    match std::error::Error::source(status) {
-        Some(cause) => chain(cause),
-        None => format!("{}: {}", status.code(), status.message()),
-    }
-}
-
-/// The error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
-        }
-        cause = error.source();
-    }
-    told
 }
 
 #[cfg(test)]

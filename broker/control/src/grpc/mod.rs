@@ -6,6 +6,7 @@
 pub mod client;
 pub mod from;
 pub mod pieces;
+pub mod sentence;
 pub mod stream;
 pub mod to;
 pub mod token;

@@ -11,7 +11,7 @@ use crate::session::*;
 
 /// What arrives when `message` is sent, and in how many pieces.
 fn sent<M: Pieces + Clone>(message: M) -> (M, usize) {
-    let mut pieces = message.cut().ok().expect("not too long");
+    let mut pieces = message.cut().expect("not too long");
     let count = pieces.len();
     let mut assembler = Assembler::<M>::new(usize::MAX);
     while let Some(piece) = pieces.pop_front() {
@@ -258,7 +258,7 @@ fn update(partitions: i32) -> ClusterUpdate {
 #[test]
 fn a_long_snapshot_is_cut_into_pieces_that_fit_and_put_together_again() {
     let snapshot = FromController::Update(Arc::new(update(40_000)));
-    for piece in snapshot.clone().cut().ok().unwrap() {
+    for piece in snapshot.clone().cut().unwrap() {
         assert!(piece.encoded_len() < PIECE_BYTES + 64 * 1024, "{}", piece.encoded_len());
     }
     let (arrived, pieces) = sent(snapshot.clone());
@@ -340,7 +340,7 @@ fn what_is_not_known_is_refused_by_the_name_of_its_field() {
 #[test]
 fn fields_of_a_later_release_are_passed_over() {
     let message = ToController::Heartbeat { incarnation: 1, applied_version: 2 };
-    let mut bytes = message.clone().cut().ok().unwrap()[0].encode_to_vec();
+    let mut bytes = message.clone().cut().unwrap()[0].encode_to_vec();
     // Field 100, a string.
     bytes.extend([0xa2, 0x06, 3, b'n', b'e', b'w']);
     let read = proto::ToController::decode(bytes.as_slice()).unwrap();

@@ -528,8 +528,8 @@ mod tests {
         for key in BrokerKey::all().filter(|key| key.handling == Handling::Honoured) {
             let value = match key.config_type {
                 ConfigType::Boolean => (key.default == Some("false")).to_string(),
-                ConfigType::String if key.default.is_none() => "rack-1".to_owned(),
                 ConfigType::String if key.name == "replica.selector.class" => RACK_AWARE_SELECTOR.to_owned(),
+                ConfigType::String if key.default.is_none() => "rack-1".to_owned(),
                 ConfigType::String => "LogAppendTime".to_owned(),
                 _ => "7000".to_owned(),
             };

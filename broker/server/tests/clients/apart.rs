@@ -172,7 +172,7 @@ fn disks_of_another_broker_or_another_cluster_are_refused_with_the_reason() {
     fs::rename(dir.join("0"), dir.join("1")).unwrap();
     let mut other_id = broker(&dir, 1, &cluster.controller.address, &[]);
     assert_eq!(other_id.wait(), Some(1));
-    assert!(other_id.log().contains("node.id=0"), "{}", other_id.log());
+    assert!(other_id.log().contains("belongs to node.id 0, and this is node.id 1"), "{}", other_id.log());
     fs::rename(dir.join("1"), dir.join("0")).unwrap();
     let elsewhere = TempDir::new().unwrap();
     let another = controller(elsewhere.path(), &format!("{}:0", own_host()), &[]);

@@ -88,7 +88,7 @@ impl Cluster {
                 listeners: vec![BrokerListener { socket, advertised }],
                 peer_address: address,
                 controller,
-                readiness: Arc::new(Readiness::new()),
+                readiness: Arc::new(Readiness::of_broker()),
                 metrics: Arc::new(Metrics::new()),
             };
             RunningBroker::start(setup).await.unwrap()

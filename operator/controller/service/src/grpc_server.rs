@@ -13,6 +13,7 @@ use std::time::Duration;
 use taffrail_control::grpc::pieces::Assembler;
 use taffrail_control::grpc::proto::controller_server::{Controller, ControllerServer};
 use taffrail_control::grpc::proto::{self, FindActiveRequest, FindActiveResponse};
+use taffrail_control::grpc::sentence::say;
 use taffrail_control::grpc::stream::Outgoing;
 use taffrail_control::grpc::token::Token;
 use taffrail_control::grpc::{
@@ -253,7 +254,11 @@ impl Upstream {
                 }
                 Ok(None) => return,
                 Err(status) => {
-                    tracing::info!("the session with broker {broker_id} at {} broke: {status}", self.peer);
+                    tracing::info!(
+                        "the session with broker {broker_id} at {} broke: {}",
+                        self.peer,
+                        say(&status)
+                    );
                     return;
                 }
             }
