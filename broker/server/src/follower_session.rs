@@ -69,8 +69,8 @@ pub struct FollowerSession<P> {
 }
 
 impl<P> FollowerSession<P> {
-    /// A session without partitions. The request that makes it is its first one.
-    pub fn new(id: i32) -> Self {
+    /// A session without partitions. The request that makes it is its first one, and has the number `request`.
+    pub fn new(id: i32, request: u64) -> Self {
         Self {
             id,
             next_epoch: 1,
@@ -78,7 +78,7 @@ impl<P> FollowerSession<P> {
             free: Vec::new(),
             index: HashMap::new(),
             pending: BTreeSet::new(),
-            request: 0,
+            request,
             bell: Arc::default(),
         }
     }
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_or_rang_is_looked_at_until_it_was_told() {
-        let mut session = FollowerSession::new(1);
+        let mut session = FollowerSession::new(1, 0);
         (0..3).for_each(|partition| session.ask(key(partition), asked(5)));
         assert_eq!(looks(&mut session), [(0, 5), (1, 5), (2, 5)]);
         session.told(0, told(5));
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn after_records_nothing_is_said_until_the_follower_asks_anew() {
-        let mut session = FollowerSession::new(1);
+        let mut session = FollowerSession::new(1, 0);
         session.ask(key(0), asked(5));
         assert_eq!(looks(&mut session), [(0, 5)]);
         session.answered(0);
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_partitions_place_goes_to_the_next_one() {
-        let mut session = FollowerSession::new(1);
+        let mut session = FollowerSession::new(1, 0);
         session.ask(key(0), asked(5));
         *session.place(0).unwrap() = Some(());
         session.forget(key(0));
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn requests_have_to_follow_one_another() {
-        let mut session = FollowerSession::<()>::new(4);
+        let mut session = FollowerSession::<()>::new(4, 0);
         assert_eq!(session.continue_with(5, 1), Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
         assert_eq!(session.continue_with(4, 1), Ok(()));
         assert_eq!(session.continue_with(4, 1), Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH));

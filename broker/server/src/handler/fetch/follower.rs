@@ -79,7 +79,9 @@ pub fn handle(call: Call, peer: &Arc<Peer>, request: &FetchRequest<'_>) -> Answe
     let mut session = peer.session.lock();
     if request.session_epoch == INITIAL_EPOCH {
         let id = i32::try_from(random::below(i64::from(i32::MAX - 1))).unwrap_or(0) + 1;
-        *session = Some(FollowerSession::new(id));
+        // No request of a session before it is taken for one of this.
+        let number = session.as_ref().map_or(0, |before| before.request() + 1);
+        *session = Some(FollowerSession::new(id, number));
     } else {
         let known = session.as_mut().ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         let continued =
