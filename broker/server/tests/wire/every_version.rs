@@ -62,6 +62,10 @@ macro_rules! send_without_content {
                     let _: $response = connection.ask(&request, version);
                 }
             )*
+            let spoken = ApiKey::SPOKEN.iter().map(|spoken| spoken.key);
+            let unserved: Vec<ApiKey> = spoken.filter(|api| !served.contains(&api.code())).collect();
+            // Brokers sign in to one another by these, and to no client are they of use.
+            assert_eq!(unserved, [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate]);
         }
     };
 }
