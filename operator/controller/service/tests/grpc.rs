@@ -124,16 +124,16 @@ async fn a_broker_registers_asks_and_gets_a_large_snapshot_in_its_next_session()
     let remote = remote(&[server.url()]);
     let (mut end, cluster_id, incarnation, snapshot) = session(&remote, 1).await;
     assert!(snapshot.topics.is_empty());
-    let response = create(&mut end, "large", 20_000).await;
+    let response = create(&mut end, "large", 60_000).await;
     assert!(matches!(response, ControllerResponse::Topics(results) if results[0].is_ok()));
     drop(end);
     // The same process: the same incarnation; and the snapshot is longer than a piece.
     let (_end, same_cluster, same, snapshot) = session(&remote, 1).await;
     assert_eq!((same_cluster, same), (cluster_id, incarnation));
-    assert_eq!(snapshot.partitions.len(), 20_000);
+    assert_eq!(snapshot.partitions.len(), 60_000);
     let mut numbers: Vec<_> = snapshot.partitions.iter().map(|record| record.partition).collect();
     numbers.sort_unstable();
-    assert!(numbers.into_iter().eq(0..20_000));
+    assert!(numbers.into_iter().eq(0..60_000));
     controller.shutdown().await;
 }
 
