@@ -354,6 +354,21 @@ fn an_empty_segment_goes_unless_it_is_the_last() {
 }
 
 #[test]
+fn segments_behind_one_that_lost_all_its_bytes_go_also_where_gaps_are_allowed() {
+    for (at, compact) in [(0, false), (1, false), (1, true)] {
+        let storage = MemoryStorage::new();
+        three_segments(&storage);
+        let bases: Vec<i64> = open(&storage, small(), CLEAN).0.segment_base_offsets().collect();
+        write(&storage, &path(SegmentFile::Log, bases[at]), b"");
+        let config = LogConfig { compact, ..small() };
+        let (log, report) = open(&storage, config, OpenMode::UNKNOWN);
+        assert!(report.found(Finding::BehindTornTail), "{report:?}");
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, bases[at]));
+        assert_eq!(log.segment_base_offsets().collect::<Vec<_>>(), bases[..=at]);
+    }
+}
+
+#[test]
 fn a_log_that_ends_before_its_start_begins_anew_there() {
     let storage = MemoryStorage::new();
     three_segments(&storage);

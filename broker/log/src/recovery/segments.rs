@@ -129,9 +129,15 @@ impl<S: Storage> Recovery<'_, S> {
         segments.partition_point(|segment| segment.base_offset < point).saturating_sub(1)
     }
 
+    /// Where not everything was synced, an empty segment may be one whose bytes were lost, and what is behind it lacks
+    /// records: it is left for [`Self::check_segments`].
     fn remove_empty(&mut self, segments: &mut Vec<Segment<S>>) -> Result<(), Failure> {
         let last = segments.last().map_or(0, |segment| segment.base_offset);
-        for segment in segments.extract_if(.., |segment| segment.size == 0 && segment.base_offset != last) {
+        let was_synced = |base_offset| self.mode.clean || base_offset < self.mode.recovery_point;
+        let goes = |segment: &mut Segment<S>| {
+            segment.size == 0 && segment.base_offset != last && was_synced(segment.base_offset)
+        };
+        for segment in segments.extract_if(.., goes) {
             let name = SegmentFile::Log.name(segment.base_offset);
             segment.remove(self.home).doing(&format!("removing {name}"))?;
             self.report.note(Finding::EmptySegment, name);
@@ -279,6 +285,12 @@ impl<S: Storage> Recovery<'_, S> {
             log_end_offset = end;
             if let Some(damage) = damage {
                 self.truncate(&mut segments[index - 1], size, damage)?;
+                self.drop_from(segments, index, Finding::BehindTornTail)?;
+                break;
+            }
+            if end == base && index < segments.len() {
+                self.report.truncation_reason =
+                    Some(format!("the segment {base} is empty, and there are more"));
                 self.drop_from(segments, index, Finding::BehindTornTail)?;
                 break;
             }
