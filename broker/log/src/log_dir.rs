@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use taffrail_protocol::Uuid;
 use thiserror::Error;
 
@@ -148,6 +149,15 @@ pub struct LogDir<S: Storage> {
     partitions: Vec<TopicPartition>,
     leftovers: Vec<PathBuf>,
     strays: Vec<PathBuf>,
+    /// What the checkpoint files hold now.
+    written: Mutex<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
 }
 
 impl<S: Storage> LogDir<S> {
@@ -193,10 +203,16 @@ impl<S: Storage> LogDir<S> {
             partitions: Vec::new(),
             leftovers: Vec::new(),
             strays: Vec::new(),
+            written: Mutex::default(),
             lock,
             properties,
             storage,
             path,
+        };
+        *dir.written.get_mut() = Written {
+            recovery_points: dir.recovery_points.clone(),
+            log_starts: dir.log_starts.clone(),
+            high_watermarks: dir.high_watermarks.clone(),
         };
         dir.scan()?;
         Ok(dir)
@@ -368,7 +384,10 @@ impl<S: Storage> LogDir<S> {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_recovery_points(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
-        offset_checkpoint::write(&self.storage, &self.path.join(names::RECOVERY_POINT_CHECKPOINT), offsets)
+        let mut written = self.written.lock();
+        offset_checkpoint::write(&self.storage, &self.path.join(names::RECOVERY_POINT_CHECKPOINT), offsets)?;
+        written.recovery_points.clone_from(offsets);
+        Ok(())
     }
 
     /// Writes down where each log begins.
@@ -376,7 +395,10 @@ impl<S: Storage> LogDir<S> {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_log_starts(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
-        offset_checkpoint::write(&self.storage, &self.path.join(names::LOG_START_CHECKPOINT), offsets)
+        let mut written = self.written.lock();
+        offset_checkpoint::write(&self.storage, &self.path.join(names::LOG_START_CHECKPOINT), offsets)?;
+        written.log_starts.clone_from(offsets);
+        Ok(())
     }
 
     /// Writes down each partition's high watermark.
@@ -384,7 +406,34 @@ impl<S: Storage> LogDir<S> {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_high_watermarks(&self, offsets: &Offsets) -> Result<(), CheckpointError> {
-        offset_checkpoint::write(&self.storage, &self.path.join(names::REPLICATION_CHECKPOINT), offsets)
+        let mut written = self.written.lock();
+        offset_checkpoint::write(&self.storage, &self.path.join(names::REPLICATION_CHECKPOINT), offsets)?;
+        written.high_watermarks.clone_from(offsets);
+        Ok(())
+    }
+
+    /// Takes a partition out of the checkpoints: due before another log gets its name, or what they tell of the old one
+    /// would be believed of the new one after a crash. Costs nothing where they do not tell of it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn forget_checkpoints(&self, partition: &TopicPartition) -> Result<(), CheckpointError> {
+        let mut written = self.written.lock();
+        let Written { recovery_points, log_starts, high_watermarks } = &mut *written;
+        for (offsets, name) in [
+            (recovery_points, names::RECOVERY_POINT_CHECKPOINT),
+            (log_starts, names::LOG_START_CHECKPOINT),
+            (high_watermarks, names::REPLICATION_CHECKPOINT),
+        ] {
+            if let Some(offset) = offsets.remove(partition) {
+                let forgotten = offset_checkpoint::write(&self.storage, &self.path.join(name), offsets);
+                if forgotten.is_err() {
+                    offsets.insert(partition.clone(), offset);
+                }
+                forgotten?;
+            }
+        }
+        Ok(())
     }
 
     /// Leaves the marker of a clean stop. Every log must have been closed and every checkpoint written before; where one

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use std::path::{Path, PathBuf};
 
 use common::{Batch, NOW, append, config, everything};
@@ -140,6 +142,30 @@ fn a_log_that_was_deleted_is_a_leftover_and_one_set_aside_is_kept() {
     drop(dir);
     storage.crash(3);
     assert_eq!(open(&storage).strays(), [] as [std::path::PathBuf; 0]);
+}
+
+#[test]
+fn what_the_checkpoints_tell_of_a_name_is_forgotten_before_another_log_gets_it() {
+    let storage = MemoryStorage::new();
+    let dir = open(&storage);
+    let offsets: BTreeMap<_, _> = [(t(0), 7), (t(1), 8)].into();
+    dir.write_recovery_points(&offsets).unwrap();
+    dir.write_log_starts(&offsets).unwrap();
+    dir.write_high_watermarks(&offsets).unwrap();
+    dir.forget_checkpoints(&t(0)).unwrap();
+    let before = storage.operations();
+    dir.forget_checkpoints(&t(0)).unwrap();
+    assert_eq!(storage.operations(), before, "there is nothing to forget any more");
+    drop(dir);
+    storage.crash(5);
+    let dir = open(&storage);
+    let told = |partition| (dir.high_watermark(&t(partition)), dir.open_mode(&t(partition)));
+    let none = OpenMode { clean: false, recovery_point: 0, log_start_offset: 0 };
+    assert_eq!(told(0), (0, none));
+    assert_eq!(told(1), (8, OpenMode { recovery_point: 8, log_start_offset: 8, ..none }));
+    dir.forget_checkpoints(&t(1)).unwrap();
+    drop(dir);
+    assert_eq!(open(&storage).high_watermark(&t(1)), 0, "what an earlier process wrote is forgotten too");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use taffrail_protocol::{Uuid, record_batch};
 use taffrail_replication::disk::DiskError;
 use taffrail_replication::disk::claim::{self, Claim, DirFate};
 use taffrail_replication::disk::logs::{
-    LogsError, LogsStartError, OpenedLog, RecoveredLogs, ReplicaLogs, recovery_config, short_logs,
+    LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs, ReplicaLogs, recovery_config, short_logs,
 };
 use taffrail_replication::disk::opening::{Fresh, Opening};
 use taffrail_replication::partition::Partition;
@@ -37,8 +37,6 @@ pub struct Replicas {
     errands: Arc<Errands>,
     /// `replica.lag.time.max.ms`.
     lag_time_max_ms: i64,
-    /// One writer of the checkpoint files at a time.
-    checkpointing: Mutex<()>,
 }
 
 /// A data directory whose logs were recovered before the broker registers.
@@ -131,7 +129,6 @@ impl Replicas {
             me,
             errands: Arc::clone(&broker.errands),
             lag_time_max_ms: broker.config.replica_lag_time_max_ms,
-            checkpointing: Mutex::new(()),
         })
     }
 
@@ -265,26 +262,24 @@ impl Replicas {
         &self,
         replicas: impl FnOnce() -> Vec<(TopicPartition, Arc<Replica>)>,
     ) -> Result<(), CheckpointError> {
-        let _one_at_a_time = self.checkpointing.lock();
-        let mut recovery_points = BTreeMap::new();
-        let mut log_start_offsets = BTreeMap::new();
-        let mut high_watermarks = BTreeMap::new();
         let mut failed = false;
-        for (partition, replica) in replicas() {
-            let replica = replica.lock();
-            failed |= replica.log().poisoned().is_some();
-            recovery_points.insert(partition.clone(), replica.log().recovery_point());
-            high_watermarks.insert(partition.clone(), replica.high_watermark());
-            if replica.log().log_start_offset() > 0 {
-                log_start_offsets.insert(partition, replica.log().log_start_offset());
-            }
-        }
+        let written = self.logs.checkpoint(|| {
+            let positions = |(partition, replica): (TopicPartition, Arc<Replica>)| {
+                let replica = replica.lock();
+                failed |= replica.log().poisoned().is_some();
+                let positions = Positions {
+                    recovery_point: replica.log().recovery_point(),
+                    log_start_offset: replica.log().log_start_offset(),
+                    high_watermark: replica.high_watermark(),
+                };
+                (partition, positions)
+            };
+            replicas().into_iter().map(positions).collect()
+        });
         if failed {
             self.strike_out_note();
         }
-        self.logs.dir().write_recovery_points(&recovery_points)?;
-        self.logs.dir().write_log_starts(&log_start_offsets)?;
-        self.logs.dir().write_high_watermarks(&high_watermarks)
+        written
     }
 
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.

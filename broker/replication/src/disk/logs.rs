@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::{
-    Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, Poisoned, RecoveryReport, Storage,
-    TopicPartition, names,
+    CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, Poisoned, RecoveryReport,
+    Storage, TopicPartition, names,
 };
 use taffrail_protocol::Uuid;
 
@@ -52,6 +52,20 @@ pub enum LogsError {
     /// A directory cannot be looked at or renamed.
     #[error(transparent)]
     Dir(#[from] LogDirError),
+    /// What the checkpoints tell of an earlier log of that name cannot be taken out.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// What is written down of a log every now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positions {
+    /// Up to here everything is on the disk.
+    pub recovery_point: i64,
+    /// Where the log begins.
+    pub log_start_offset: i64,
+    /// Records below are committed.
+    pub high_watermark: i64,
 }
 
 /// What became of a record.
@@ -81,6 +95,8 @@ pub struct ReplicaLogs<S: Storage> {
     me: Member,
     claim: LogClaim,
     state: Mutex<State<S>>,
+    /// One writer of the checkpoint files at a time.
+    checkpointing: Mutex<()>,
 }
 
 struct State<S: Storage> {
@@ -115,7 +131,7 @@ impl<S: Storage> ReplicaLogs<S> {
             }
         }
         let state = State { recovered, strays, epochs, note_struck_out: false };
-        Ok(Self { storage, dir, me, claim, state: Mutex::new(state) })
+        Ok(Self { storage, dir, me, claim, state: Mutex::new(state), checkpointing: Mutex::new(()) })
     }
 
     /// The directory.
@@ -202,6 +218,11 @@ impl<S: Storage> ReplicaLogs<S> {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Option<OpenedLog<S>>, LogsError> {
+        if fresh != Fresh::Missing {
+            // A high watermark of another log would make records committed that are not.
+            let _no_old_ones_are_written = self.checkpointing.lock();
+            self.dir.forget_checkpoints(partition)?;
+        }
         match fresh {
             Fresh::Missing => Ok(None),
             Fresh::Create => {
@@ -220,8 +241,32 @@ impl<S: Storage> ReplicaLogs<S> {
         }
     }
 
+    /// Writes down how far each log is durable, where it starts and how much of it is committed. `replicas` is asked once
+    /// nobody else writes, so that a log that was deleted meanwhile is not written down again.
+    ///
+    /// # Errors
+    /// When a checkpoint file cannot be written.
+    pub fn checkpoint(
+        &self,
+        replicas: impl FnOnce() -> Vec<(TopicPartition, Positions)>,
+    ) -> Result<(), CheckpointError> {
+        let _one_at_a_time = self.checkpointing.lock();
+        let (mut recovery_points, mut log_starts) = (BTreeMap::new(), BTreeMap::new());
+        let mut high_watermarks = BTreeMap::new();
+        for (partition, positions) in replicas() {
+            recovery_points.insert(partition.clone(), positions.recovery_point);
+            if positions.log_start_offset > 0 {
+                log_starts.insert(partition.clone(), positions.log_start_offset);
+            }
+            high_watermarks.insert(partition, positions.high_watermark);
+        }
+        self.dir.write_recovery_points(&recovery_points)?;
+        self.dir.write_log_starts(&log_starts)?;
+        self.dir.write_high_watermarks(&high_watermarks)
+    }
+
     /// Moves the directory of a partition's name aside, and returns where it is now. Its log must not be written to any
-    /// more. The checkpoints still tell of the name: they are to be written soon.
+    /// more.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -350,6 +395,24 @@ mod tests {
         assert_eq!(logs.held().len(), 2);
         logs.forget(again.topic_id);
         assert_eq!(logs.held().len(), 1);
+    }
+
+    #[test]
+    fn a_topic_made_again_does_not_inherit_the_old_ones_high_watermark() {
+        let storage = MemoryStorage::new();
+        {
+            let logs = logs(&storage);
+            open(&logs, &of_topic(1, 1), 1);
+            let positions = Positions { recovery_point: 9, log_start_offset: 3, high_watermark: 9 };
+            logs.checkpoint(|| vec![(TopicPartition::new("t", 0), positions)]).unwrap();
+            open(&logs, &of_topic(2, 2), 2);
+        }
+        // The process died before it wrote another checkpoint.
+        let logs = logs(&storage);
+        let opened = open(&logs, &of_topic(2, 2), 3);
+        assert_eq!(opened.verdict, Opening::Open);
+        assert_eq!(opened.log.unwrap().high_watermark, 0);
+        assert_eq!(logs.dir().open_mode(&TopicPartition::new("t", 0)), OpenMode::UNKNOWN);
     }
 
     #[test]
