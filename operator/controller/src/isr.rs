@@ -5,7 +5,7 @@ use taffrail_control::session::{FromController, IsrProposal, IsrRefusal, Refused
 use crate::controller::Controller;
 use crate::election::{View, elr_beside, in_order, kept};
 use crate::message::{Output, SessionId};
-use crate::model::{Member, PartitionState};
+use crate::model::{Member, ObjectKey, PartitionState};
 use crate::partitions::PartitionIntent;
 
 /// Proposals that may wait for one slice's next write. As a leader has one in flight per partition, more are copies.
@@ -57,6 +57,7 @@ impl Controller {
                 self.refuse_isr(session, &proposal, IsrRefusal::UnknownPartition);
                 continue;
             };
+            self.reread_if_behind(slice, &proposal);
             let full =
                 self.partitions.get(&slice).is_some_and(|cell| cell.waiting().len() >= PROPOSALS_PER_SLICE);
             if full {
@@ -64,6 +65,19 @@ impl Controller {
             } else {
                 self.enqueue_partitions(slice, PartitionIntent::Propose { session, sender, proposal });
             }
+        }
+    }
+
+    /// A leader that proposes on a newer record than this controller's has it from another one (rule 25): the slice is read
+    /// again first, or the proposal would be refused until something else made this controller look.
+    fn reread_if_behind(&mut self, slice: u32, proposal: &IsrProposal) {
+        let entry = self.entry(proposal.topic_id).map(|(_, entry)| entry);
+        let record = entry.and_then(|entry| self.record(entry, proposal.partition));
+        let told = (proposal.leader_epoch, proposal.partition_epoch);
+        let behind = record.is_some_and(|record| (record.leader_epoch, record.partition_epoch) < told);
+        if behind && let Some(cell) = self.partitions.get_mut(&slice) {
+            cell.reread();
+            self.ready.insert(ObjectKey::Partitions(slice));
         }
     }
 
