@@ -8,6 +8,8 @@
 //! - [`leader`]: what a leader knows and decides, without a log; [`isr`] and [`progress`] are its parts.
 //! - [`follower`]: what a follower checks and decides, without a log.
 //! - [`replica_fetch`]: what leader and follower say to one another.
+//! - [`topics`]: which topics of the controller's updates are believed.
+//! - [`disk`]: what a broker keeps beside its logs, and what it concludes from it when it starts.
 //! - [`positions`]: which offset counts as a log's end where records must be on the disk first.
 
 pub mod disk;
@@ -18,3 +20,4 @@ pub mod partition;
 pub mod positions;
 pub mod progress;
 pub mod replica_fetch;
+pub mod topics;

@@ -1,6 +1,6 @@
 //! What the broker does when the controller tells it of a change: it opens, leads, gives up and deletes replicas.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::replication;
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
+use taffrail_replication::topics::TopicLedger;
 
 /// Applies the controller's updates, one after the other.
 pub struct Updates {
@@ -29,6 +30,7 @@ pub struct Updates {
     me: Member,
     /// Threads that open logs (`num.recovery.threads.per.data.dir`).
     threads: NonZeroUsize,
+    ledger: Mutex<TopicLedger>,
 }
 
 /// A topic as an update tells of it.
@@ -48,7 +50,7 @@ struct Change {
 impl Updates {
     /// For the broker `me`.
     pub fn new(broker: Arc<Broker>, replicas: Arc<Replicas>, me: Member, threads: NonZeroUsize) -> Self {
-        Self { broker, replicas, me, threads }
+        Self { broker, replicas, me, threads, ledger: Mutex::default() }
     }
 
     /// Applies one update. Blocks on the disk; has to be called within the runtime.
@@ -61,16 +63,23 @@ impl Updates {
         for broker_id in &update.removed_brokers {
             cluster.remove_broker(*broker_id);
         }
-        let removed = self.removed_topics(update).into_iter().filter_map(|id| cluster.remove_topic(id));
-        let retired = removed.inspect(|topic| self.retire(topic, update.snapshot)).count();
+        let reading = self.ledger.lock().read(update);
+        for id in &reading.outdated {
+            tracing::warn!("the controller tells of topic {id}, which was deleted; it is outdated");
+        }
+        let gone = reading.deleted.iter().map(|id| (id, false));
+        let gone = gone.chain(reading.missing.iter().map(|id| (id, true)));
+        let gone = gone.filter_map(|(id, missing)| Some((cluster.remove_topic(*id)?, missing)));
+        let retired = gone.inspect(|(topic, missing)| self.retire(topic, *missing)).count();
         if retired > 0 {
             self.checkpoint();
         }
+        let is_believed = |id: &Uuid| !reading.outdated.contains(id);
         let mut changed: BTreeMap<Uuid, Vec<&PartitionRecord>> = BTreeMap::new();
-        for topic in &update.topics {
+        for topic in update.topics.iter().filter(|topic| is_believed(&topic.topic_id)) {
             changed.entry(topic.topic_id).or_default();
         }
-        for partition in &update.partitions {
+        for partition in update.partitions.iter().filter(|partition| is_believed(&partition.topic_id)) {
             changed.entry(partition.topic_id).or_default().push(partition);
         }
         let records: BTreeMap<Uuid, &TopicRecord> =
@@ -137,15 +146,6 @@ impl Updates {
     /// How far these logs reach; those that are not here or not sound are left out (rules 4, 17).
     pub fn log_ends(&self, partitions: &[PartitionKey]) -> Vec<LogEnd> {
         replication::log_ends(&self.broker, partitions)
-    }
-
-    fn removed_topics(&self, update: &ClusterUpdate) -> Vec<Uuid> {
-        if !update.snapshot {
-            return update.removed_topics.clone();
-        }
-        let told: BTreeSet<Uuid> = update.topics.iter().map(|topic| topic.topic_id).collect();
-        let known = self.broker.cluster.topics().into_iter().map(|topic| topic.id);
-        known.filter(|id| !told.contains(id)).collect()
     }
 
     /// The topic is deleted: whoever waits is told, and its logs go. One that is only missing in a snapshot may be known
