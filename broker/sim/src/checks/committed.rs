@@ -1,0 +1,154 @@
+//! Replicas are equal below the high watermark; what was committed once stays what it is; and whoever leads has all of it.
+//!
+//! The first replica whose high watermark passes a batch settles what is at its offsets, for all replicas, all readers and
+//! all times (rules 8, 13, 19).
+
+use std::collections::BTreeMap;
+
+use super::{Check, Tp, Violation, name};
+
+/// A batch as a log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its first offset.
+    pub base_offset: i64,
+    /// The offset behind it.
+    pub next_offset: i64,
+    /// The leader epoch it was appended in.
+    pub epoch: i32,
+    /// Stands for its bytes.
+    pub hash: u64,
+    /// The values of its records.
+    pub values: Vec<u64>,
+}
+
+/// A batch that is committed.
+#[derive(Debug, Clone)]
+struct Settled {
+    batch: Batch,
+    /// The leader epoch in which it was first known to be committed.
+    committed_in: i32,
+}
+
+/// What is committed, by partition.
+#[derive(Debug, Default)]
+pub struct Committed {
+    logs: BTreeMap<Tp, Vec<Settled>>,
+}
+
+impl Committed {
+    /// Up to where batches are known to be committed.
+    pub fn end(&self, tp: Tp) -> i64 {
+        self.logs.get(&tp).and_then(|log| log.last()).map_or(0, |last| last.batch.next_offset)
+    }
+
+    /// The value that is committed at an offset.
+    pub fn value(&self, tp: Tp, offset: i64) -> Option<u64> {
+        let log = self.logs.get(&tp)?;
+        let at = log.partition_point(|settled| settled.batch.next_offset <= offset);
+        let batch = &log.get(at)?.batch;
+        let index = usize::try_from(offset - batch.base_offset).ok()?;
+        batch.values.get(index).copied()
+    }
+
+    /// All committed values of a partition, with their offsets.
+    pub fn values(&self, tp: Tp) -> impl Iterator<Item = (i64, u64)> {
+        let batches = self.logs.get(&tp).into_iter().flatten();
+        batches.flat_map(|settled| (settled.batch.base_offset..).zip(settled.batch.values.iter().copied()))
+    }
+
+    /// Everything that is committed.
+    pub fn partitions(&self) -> impl Iterator<Item = Tp> {
+        self.logs.keys().copied()
+    }
+
+    /// A replica under leader epoch `epoch` counts `batches` as committed.
+    pub fn saw(&mut self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
+        let log = self.logs.entry(tp).or_default();
+        for batch in batches {
+            let end = log.last().map_or(0, |last| last.batch.next_offset);
+            if batch.base_offset >= end {
+                if batch.base_offset > end {
+                    let text = format!(
+                        "{who} counts the batch at offset {} of {} as committed, and what is between {end} and it was \
+                         never seen",
+                        batch.base_offset,
+                        name(tp)
+                    );
+                    return Err(Violation::new("committed", text));
+                }
+                log.push(Settled { batch: batch.clone(), committed_in: epoch });
+                continue;
+            }
+            let at = log.partition_point(|settled| settled.batch.next_offset <= batch.base_offset);
+            let settled = &mut log[at];
+            if settled.batch != *batch {
+                let text = format!(
+                    "{who} counts {batch:?} of {} as committed, and committed is {:?}",
+                    name(tp),
+                    settled.batch
+                );
+                return Err(Violation::new("committed", text));
+            }
+            settled.committed_in = settled.committed_in.min(epoch);
+        }
+        Ok(())
+    }
+
+    /// `who` begins to lead in `epoch` with a log of these batches: it has all that was committed in earlier epochs.
+    pub fn leads(&self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
+        let Some(log) = self.logs.get(&tp) else { return Ok(()) };
+        let due = log.iter().take_while(|settled| settled.committed_in < epoch);
+        for (at, settled) in due.enumerate() {
+            if batches.get(at) != Some(&settled.batch) {
+                let text = format!(
+                    "{who} leads {} from epoch {epoch} on with {:?} where {:?} was committed in epoch {}",
+                    name(tp),
+                    batches.get(at),
+                    settled.batch,
+                    settled.committed_in
+                );
+                return Err(Violation::new("committed", text));
+            }
+        }
+        Ok(())
+    }
+
+    /// In the end every replica has all that was ever committed.
+    pub fn has_all(&self, who: &str, tp: Tp, batches: &[Batch]) -> Check {
+        self.leads(who, tp, i32::MAX, batches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_protocol::Uuid;
+
+    const TP: Tp = (Uuid([1; 16]), 0);
+
+    fn batch(base_offset: i64, epoch: i32, value: u64) -> Batch {
+        let values = vec![value, value + 1];
+        Batch { base_offset, next_offset: base_offset + 2, epoch, hash: value, values }
+    }
+
+    #[test]
+    fn a_replica_that_differs_below_its_high_watermark_is_found_out() {
+        let mut committed = Committed::default();
+        committed.saw("1", TP, 0, &[batch(0, 0, 10), batch(2, 0, 20)]).unwrap();
+        committed.saw("2", TP, 0, &[batch(0, 0, 10)]).unwrap();
+        assert_eq!(committed.value(TP, 3), Some(21));
+        assert!(committed.saw("3", TP, 1, &[batch(0, 0, 10), batch(2, 1, 30)]).is_err());
+        assert!(committed.saw("3", TP, 1, &[batch(6, 1, 30)]).is_err());
+    }
+
+    #[test]
+    fn a_leader_without_what_earlier_epochs_committed_is_found_out() {
+        let mut committed = Committed::default();
+        committed.saw("1", TP, 0, &[batch(0, 0, 10)]).unwrap();
+        committed.saw("1", TP, 3, &[batch(2, 0, 20)]).unwrap();
+        assert!(committed.leads("2", TP, 1, &[]).is_err());
+        committed.leads("2", TP, 3, &[batch(0, 0, 10)]).unwrap();
+        assert!(committed.leads("2", TP, 4, &[batch(0, 0, 10), batch(2, 3, 21)]).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! The controllers' store: shared, durable, and at the far end of a network that loses and delays.
+
+use taffrail_controller::model::{ClusterState, Object, ObjectKey, PartitionSlice, TopicSlice};
+use taffrail_controller::store::{
+    MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest, StoreRequestId, Version,
+};
+
+use taffrail_protocol::Uuid;
+
+use crate::rng::Rng;
+
+/// What becomes of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Carried out and answered.
+    Answered,
+    /// Carried out, and the answer comes twice.
+    AnsweredTwice,
+    /// Carried out; the asker learns nothing.
+    AnswerLost,
+    /// Not carried out; the asker learns nothing.
+    NeverArrived,
+    /// The asker learns nothing, and it is carried out later.
+    Late,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct SimStore {
+    memory: MemoryStore,
+    backup: Option<MemoryStore>,
+    /// Of a thousand requests, so many have another fate than to be answered.
+    pub trouble_permille: u64,
+}
+
+/// A swap that succeeded.
+#[derive(Debug)]
+pub struct Swapped {
+    /// What was there before.
+    pub before: Option<Object>,
+    /// What is there now.
+    pub after: Object,
+}
+
+impl SimStore {
+    /// An empty store.
+    pub fn new(trouble_permille: u64) -> Self {
+        Self { memory: MemoryStore::default(), backup: None, trouble_permille }
+    }
+
+    /// Draws what becomes of the next request.
+    pub fn fate(&self, rng: &mut Rng) -> Fate {
+        if !rng.permille(self.trouble_permille) {
+            return Fate::Answered;
+        }
+        match rng.below(4) {
+            0 => Fate::AnsweredTwice,
+            1 => Fate::AnswerLost,
+            2 => Fate::NeverArrived,
+            _ => Fate::Late,
+        }
+    }
+
+    /// Carries a request out.
+    pub fn execute(&mut self, request: StoreRequest) -> (StoreAnswer, Option<Swapped>) {
+        let id = request.id;
+        let put = match &request.action {
+            StoreAction::Put { key, object, .. } => Some((self.get(*key), object.clone())),
+            StoreAction::List(_) | StoreAction::Load(_) => None,
+        };
+        let answer = self.memory.execute(vec![request]).pop();
+        let answer = answer.unwrap_or(StoreAnswer { id, outcome: StoreOutcome::Unknown });
+        let done = matches!(answer.outcome, StoreOutcome::Done(_));
+        let swapped = put.filter(|_| done).map(|(before, after)| Swapped { before, after });
+        (answer, swapped)
+    }
+
+    /// What is stored.
+    pub fn get(&self, key: ObjectKey) -> Option<Object> {
+        self.memory.get(key).map(|stored| stored.object)
+    }
+
+    /// Everything that is stored.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        self.memory.keys().filter_map(|key| self.get(key))
+    }
+
+    /// Whether a topic exists.
+    pub fn has_topic(&self, topic_id: Uuid) -> bool {
+        let has = |object: Object| match object {
+            Object::Topics(slice) => slice.topics.values().any(|topic| topic.topic_id == topic_id),
+            _ => false,
+        };
+        self.objects().any(has)
+    }
+
+    /// Takes a backup.
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.memory.clone());
+    }
+
+    /// Puts the backup's content in place, if there is one; what was made since is empty then. Whether there was one.
+    pub fn restore(&mut self) -> bool {
+        let Some(backup) = &self.backup else { return false };
+        for key in self.memory.keys().collect::<Vec<_>>() {
+            let object = backup.get(key).map_or_else(|| empty(key), |stored| stored.object);
+            // Versions go on: a restored object is a new one.
+            let expected = self.memory.get(key).map_or(Version::ABSENT, |stored| stored.version);
+            let action = StoreAction::Put { key, expected, object };
+            self.memory.execute(vec![StoreRequest { id: StoreRequestId(0), action }]);
+        }
+        true
+    }
+}
+
+fn empty(key: ObjectKey) -> Object {
+    match key {
+        ObjectKey::Cluster => Object::Cluster(ClusterState::default()),
+        ObjectKey::Topics(_) => Object::Topics(TopicSlice::default()),
+        ObjectKey::Partitions(_) => Object::Partitions(PartitionSlice::default()),
+    }
+}

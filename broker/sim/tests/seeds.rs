@@ -1,0 +1,20 @@
+//! Some seeds, on every run of the tests. Many more are played by `cargo sim`.
+
+use taffrail_sim::{Play, play};
+
+#[test]
+fn seeds_break_no_invariant() {
+    let broken: Vec<_> = (1..=40).map(|seed| play(seed, Play::default())).collect();
+    let broken: Vec<_> = broken.iter().filter(|outcome| outcome.violation.is_some()).collect();
+    assert!(broken.is_empty(), "{broken:#?}\nplay one again with: cargo sim --seed SEED --trace");
+}
+
+#[test]
+fn a_seed_played_twice_gives_the_same_trace() {
+    for seed in 1..=4 {
+        let (first, second) = (play(seed, Play::default()), play(seed, Play::default()));
+        assert_eq!(first, second);
+        assert!(first.events > 100 && first.acknowledged > 0, "{first:?}");
+    }
+    assert_ne!(play(1, Play::default()).hash, play(2, Play::default()).hash);
+}
