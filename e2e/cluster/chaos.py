@@ -15,7 +15,7 @@ PARTITIONS = 6
 RECOVERY_LIMIT = 90
 # What has to be 0, and what is only told.
 FAULTS = ["lost", "misplaced", "reordered", "duplicated", "strange", "vanished", "changed", "unseen", "fatal"]
-COUNTS = ["acknowledged", "in_doubt", "repeated", "in_log"]
+COUNTS = ["acknowledged", "in_doubt", "repeated", "overtaken", "in_log"]
 
 
 def run(cluster, program, rounds, seed):

@@ -16,6 +16,15 @@ pub enum Outcome {
     Acknowledged(i64),
 }
 
+/// A record that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The highest offset in the partition that its producer knew of when it sent the record; -1 if it knew of none.
+    pub behind: i64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
 /// All that is known of one partition.
 #[derive(Debug, Default)]
 pub struct History {
@@ -24,7 +33,7 @@ pub struct History {
     /// Whether its producers are idempotent.
     pub idempotent: bool,
     /// What became of each producer's records, by their numbers.
-    pub sent: BTreeMap<u16, Vec<Outcome>>,
+    pub sent: BTreeMap<u16, Vec<Sent>>,
     /// The log, from its first record to its last; `None` stands for a record that is none of ours.
     pub log: BTreeMap<i64, Option<Identity>>,
     /// What the readers saw while it was written, by offset.
@@ -38,7 +47,7 @@ pub struct Findings {
     pub lost: u64,
     /// Acknowledged, and not at the offset that the acknowledgement named.
     pub misplaced: u64,
-    /// In the log behind a later one of the same producer.
+    /// In the log before what was acknowledged when it was sent, or behind a later one of the same idempotent producer.
     pub reordered: u64,
     /// In the log again, although the producer is idempotent.
     pub duplicated: u64,
@@ -58,6 +67,9 @@ pub struct Findings {
     pub in_doubt: u64,
     /// In the log again, of producers that are not idempotent: allowed.
     pub repeated: u64,
+    /// In the log behind a later one of the same producer, which is not idempotent and had both under way: allowed, as
+    /// librdkafka does not wait for the old leader's answer before it turns to the new one.
+    pub overtaken: u64,
     /// In the log.
     pub in_log: u64,
 }
@@ -85,6 +97,7 @@ impl AddAssign for Findings {
         self.acknowledged += other.acknowledged;
         self.in_doubt += other.in_doubt;
         self.repeated += other.repeated;
+        self.overtaken += other.overtaken;
         self.in_log += other.in_log;
     }
 }
@@ -96,24 +109,27 @@ pub fn check(history: &History) -> Findings {
     let mut times: BTreeMap<u16, Vec<u32>> =
         history.sent.iter().map(|(producer, sent)| (*producer, vec![0; sent.len()])).collect();
     let mut latest: BTreeMap<u16, u64> = BTreeMap::new();
-    for record in history.log.values() {
+    for (offset, record) in &history.log {
         let Some((record, times)) = record.as_ref().and_then(|record| ours(record, history, &mut times))
         else {
             found.strange += 1;
             continue;
         };
+        let sent = history.sent[&record.producer][record.number as usize];
+        let mut reordered = *offset <= sent.behind;
         *times += 1;
         if *times > 1 {
+            found.reordered += u64::from(reordered);
             let again = if history.idempotent { &mut found.duplicated } else { &mut found.repeated };
             *again += 1;
             continue;
         }
         let latest = latest.entry(record.producer).or_insert(record.number);
-        // What was in doubt when its producer went on may be written late, by a request that was still on its way.
-        let ordered = history.idempotent || is_acknowledged(record, history);
-        if record.number < *latest && ordered {
-            found.reordered += 1;
+        if record.number < *latest {
+            reordered |= history.idempotent;
+            found.overtaken += u64::from(!history.idempotent);
         }
+        found.reordered += u64::from(reordered);
         *latest = record.number.max(*latest);
     }
     check_acknowledged(history, &times, &mut found);
@@ -130,16 +146,10 @@ fn ours<'a>(
     (record.partition == history.partition).then_some((record, times))
 }
 
-fn is_acknowledged(record: &Identity, history: &History) -> bool {
-    let sent = history.sent.get(&record.producer);
-    let outcome = sent.and_then(|sent| sent.get(record.number as usize));
-    matches!(outcome, Some(Outcome::Acknowledged(_)))
-}
-
 fn check_acknowledged(history: &History, times: &BTreeMap<u16, Vec<u32>>, found: &mut Findings) {
     for (producer, sent) in &history.sent {
-        for (number, outcome) in sent.iter().enumerate() {
-            let Outcome::Acknowledged(offset) = *outcome else {
+        for (number, sent) in sent.iter().enumerate() {
+            let Outcome::Acknowledged(offset) = sent.outcome else {
                 found.in_doubt += 1;
                 continue;
             };
@@ -176,10 +186,14 @@ mod tests {
         let log: BTreeMap<_, _> = (0..).zip(numbers.iter().map(|number| Some(record(*number)))).collect();
         let sent = (0..numbers.iter().max().map_or(0, |max| max + 1)).map(|number| {
             let at = numbers.iter().position(|at| *at == number);
-            at.map_or(Outcome::InDoubt, |at| Outcome::Acknowledged(at as i64))
+            sent(at.map_or(Outcome::InDoubt, |at| Outcome::Acknowledged(at as i64)))
         });
         let sent = BTreeMap::from([(1, sent.collect())]);
         History { partition: 3, idempotent, sent, seen: log.clone(), log }
+    }
+
+    fn sent(outcome: Outcome) -> Sent {
+        Sent { behind: -1, outcome }
     }
 
     fn record(number: u64) -> Identity {
@@ -189,7 +203,7 @@ mod tests {
     #[test]
     fn a_partition_without_faults_is_sound_though_records_may_be_in_doubt() {
         let mut history = history(&[0, 1, 3], true);
-        history.sent.insert(2, vec![Outcome::InDoubt]);
+        history.sent.insert(2, vec![sent(Outcome::InDoubt)]);
         let found = check(&history);
         assert!(found.sound(), "{found:?}");
         assert_eq!((found.acknowledged, found.in_doubt, found.in_log), (3, 2, 3));
@@ -207,9 +221,8 @@ mod tests {
     #[test]
     fn an_acknowledgement_that_names_another_offset_is_found() {
         let mut history = history(&[0, 1, 2], true);
-        history
-            .sent
-            .insert(1, vec![Outcome::Acknowledged(0), Outcome::Acknowledged(7), Outcome::Acknowledged(-1)]);
+        let outcomes = [0, 7, -1].map(|offset| sent(Outcome::Acknowledged(offset)));
+        history.sent.insert(1, outcomes.into());
         let found = check(&history);
         assert_eq!((found.misplaced, found.lost), (1, 0));
     }
@@ -224,12 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn records_behind_later_ones_are_reordered_unless_they_were_in_doubt_without_idempotence() {
+    fn records_behind_later_ones_are_reordered_if_their_producer_is_idempotent() {
         assert_eq!(check(&history(&[0, 2, 1], true)).reordered, 1);
-        let mut history = history(&[0, 2, 1], false);
-        assert_eq!(check(&history).reordered, 1);
-        history.sent.get_mut(&1).unwrap()[1] = Outcome::InDoubt;
-        assert_eq!(check(&history).reordered, 0);
+        let found = check(&history(&[0, 2, 1], false));
+        assert_eq!((found.reordered, found.overtaken), (0, 1));
+    }
+
+    #[test]
+    fn records_before_what_was_acknowledged_when_they_were_sent_are_reordered() {
+        for idempotent in [true, false] {
+            let mut history = history(&[0, 1, 2], idempotent);
+            let second = |history: &mut History, behind| history.sent.get_mut(&1).unwrap()[1].behind = behind;
+            second(&mut history, 0);
+            assert!(check(&history).sound());
+            second(&mut history, 1);
+            assert_eq!(check(&history).reordered, 1);
+        }
     }
 
     #[test]

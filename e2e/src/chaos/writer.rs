@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use crate::check::Outcome;
+use crate::check::{Outcome, Sent};
 use crate::clock::monotonic_ns;
 use crate::record::Identity;
 use crate::verify::{Options, Topic};
@@ -20,10 +20,19 @@ use crate::verify::{Options, Topic};
 /// How long the last records may take. Longer than any request and every backoff.
 const FLUSH_LIMIT: Duration = Duration::from_secs(180);
 
+/// What one producer sent to one partition.
+#[derive(Clone)]
+struct Page {
+    /// By number.
+    sent: Vec<Sent>,
+    /// The highest offset acknowledged; -1 before the first.
+    acknowledged: i64,
+}
+
 /// What one producer was told.
 pub struct Ledger {
-    /// By partition and number.
-    outcomes: Mutex<Vec<Vec<Outcome>>>,
+    /// By partition.
+    pages: Mutex<Vec<Page>>,
     /// The topic's partitions: when each last took a record, by CLOCK_MONOTONIC.
     latest_ns: Arc<[AtomicU64]>,
     acknowledged: AtomicU64,
@@ -33,17 +42,20 @@ pub struct Ledger {
 
 impl Ledger {
     fn note(&self, partition: i32, number: u64, offset: i64) {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes[partition as usize][number as usize] = Outcome::Acknowledged(offset);
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = &mut pages[partition as usize];
+        page.sent[number as usize].outcome = Outcome::Acknowledged(offset);
+        page.acknowledged = page.acknowledged.max(offset);
         self.latest_ns[partition as usize].store(monotonic_ns(), Ordering::Relaxed);
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Enters a record that is about to be sent, and returns its number.
     fn enter(&self, partition: usize) -> u64 {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes[partition].push(Outcome::InDoubt);
-        outcomes[partition].len() as u64 - 1
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = &mut pages[partition];
+        page.sent.push(Sent { behind: page.acknowledged, outcome: Outcome::InDoubt });
+        page.sent.len() as u64 - 1
     }
 }
 
@@ -82,7 +94,10 @@ impl Writers {
         let mut threads = Vec::new();
         for id in 0..options.producers {
             let ledger = Ledger {
-                outcomes: Mutex::new(vec![Vec::new(); usize::from(options.partitions)]),
+                pages: Mutex::new(vec![
+                    Page { sent: Vec::new(), acknowledged: -1 };
+                    usize::from(options.partitions)
+                ]),
                 latest_ns: Arc::clone(&latest_ns),
                 acknowledged: AtomicU64::new(0),
                 failed: AtomicU64::new(0),
@@ -135,12 +150,12 @@ impl Writers {
     }
 
     /// What each producer was told of its records for `partition`.
-    pub fn sent(&self, partition: u16) -> BTreeMap<u16, Vec<Outcome>> {
-        let outcomes = |producer: &Arc<BaseProducer<Ledger>>| {
-            let outcomes = producer.context().outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-            outcomes[usize::from(partition)].clone()
+    pub fn sent(&self, partition: u16) -> BTreeMap<u16, Vec<Sent>> {
+        let sent = |producer: &Arc<BaseProducer<Ledger>>| {
+            let pages = producer.context().pages.lock().unwrap_or_else(PoisonError::into_inner);
+            pages[usize::from(partition)].sent.clone()
         };
-        (0..).zip(self.ledgers.iter().map(outcomes)).collect()
+        (0..).zip(self.ledgers.iter().map(sent)).collect()
     }
 }
 
@@ -163,7 +178,7 @@ fn producer(options: &Options, topic: &Topic, ledger: Ledger) -> Result<BaseProd
     if topic.idempotent {
         config.set("enable.idempotence", "true");
     } else {
-        // Without idempotence only one request at a time keeps the order when it is sent again.
+        // Without idempotence only one request at a time keeps the order when it is sent again to the same broker.
         config.set("max.in.flight.requests.per.connection", "1");
     }
     config.create_with_context(ledger).with_context(|| format!("making a producer for {}", topic.name))
