@@ -38,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause before a partition that was refused is asked for again, doubled up to `replica.fetch.backoff.ms`: most often
 /// the source has but not heard yet that it leads.
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+/// How long a connection may take to come about: the source may be somewhere else by the next time.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Requests under way at a time.
 const MAX_IN_FLIGHT: usize = 2;
 
@@ -167,7 +169,7 @@ impl Source {
         let frame_bytes =
             i64::from(config.replica_fetch_response_max_bytes) + i64::from(config.socket_request_max_bytes);
         let frame_bytes = usize::try_from(frame_bytes.min(i32::MAX.into())).unwrap_or(0);
-        PeerConnection::open(address, &proof, self.socket_timeout(), frame_bytes).await
+        PeerConnection::open(address, &proof, self.socket_timeout().min(CONNECT_PATIENCE), frame_bytes).await
     }
 
     /// Fetches over a fresh connection until it breaks, or nothing is left to be fetched from this source.

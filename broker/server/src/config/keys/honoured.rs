@@ -152,8 +152,8 @@ pub(super) static KEYS: [BrokerKey; 67] = [
         "How a consumer that names its rack is sent to a replica to read from (KIP-392): empty for always the leader, \
          RackAwareReplicaSelector for an in-sync replica in the consumer's rack."),
     key("replica.socket.timeout.ms", Int, Some("30000"), Any,
-        "How long a connection to another broker may take to come about, or an answer to arrive beyond the time that \
-         it was to be held, before the connection is given up."),
+        "How long an answer of another broker may take beyond the time that it was to be held, before the connection is \
+         given up. To come about it has three seconds at most."),
     key("request.timeout.ms", Int, Some("30000"), AtLeast(1),
         "How long the broker waits for the controller's answer before it tells its client that the request timed \
          out."),
