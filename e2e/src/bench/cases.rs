@@ -121,9 +121,9 @@ pub fn measure(
 ) -> Result<()> {
     if case == Case::Idle {
         let length = Duration::from_secs(20 / shrink.min(4));
-        let (cpu, start) = (broker.process.fine_cpu()?, Instant::now());
+        let (cpu, start) = (broker.processes.fine_cpu()?, Instant::now());
         std::thread::sleep(length);
-        let used = broker.process.fine_cpu()?.saturating_sub(cpu);
+        let used = broker.processes.fine_cpu()?.saturating_sub(cpu);
         add("% of a core", 3, 100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64());
         return Ok(());
     }
@@ -187,19 +187,19 @@ pub fn measure_start(
     dir: &Path,
     mut add: impl FnMut(&'static str, usize, f64),
 ) -> Result<()> {
-    let broker = Broker::start(program, dir)?;
+    let broker = Broker::start(program, dir, 1)?;
     if case == Case::Start {
         load::first_record(&broker, "first", 0)?;
         add("first acknowledged record ms", 0, broker.started.elapsed().as_secs_f64() * 1e3);
         std::thread::sleep(Duration::from_secs(2));
-        add("resident MiB when idle", 1, broker.process.rss()? as f64 / MIB);
+        add("resident MiB when idle", 1, broker.processes.rss()? as f64 / MIB);
         return Ok(());
     }
     let load = Load { records: 10_000, value_bytes: 100, partitions: 1_000, properties: &[] };
     load::create_topic(&broker, "restart", load.partitions)?;
     load::produce(&broker, "restart", &load)?;
-    broker.process.terminate()?;
-    let broker = Broker::start(program, dir)?;
+    broker.processes.terminate()?;
+    let broker = Broker::start(program, dir, 1)?;
     load::first_record(&broker, "restart", load.partitions - 1)?;
     add("first acknowledged record ms", 0, broker.started.elapsed().as_secs_f64() * 1e3);
     Ok(())
@@ -207,6 +207,6 @@ pub fn measure_start(
 
 /// The most memory `broker` has had over all it was asked to do.
 pub fn add_peak_memory(report: &mut Report, broker: &Broker) -> Result<()> {
-    report.add("all", "peak resident MiB", 0, broker.name, broker.process.peak_rss()? as f64 / MIB);
+    report.add("all", "peak resident MiB", 0, broker.name, broker.processes.peak_rss()? as f64 / MIB);
     Ok(())
 }

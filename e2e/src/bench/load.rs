@@ -74,7 +74,7 @@ fn admin(broker: &Broker) -> Result<AdminClient<DefaultClientContext>> {
 /// Creates `topic` and waits until a client sees a leader for every partition.
 pub fn create_topic(broker: &Broker, topic: &str, partitions: i32) -> Result<()> {
     let admin = admin(broker)?;
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(broker.replicas));
     let answers = block_on(admin.create_topics([&new], &AdminOptions::new()))??;
     for answer in answers {
         answer.map_err(|(name, code)| anyhow::anyhow!("{}: creating {name}: {code}", broker.name))?;
@@ -202,7 +202,7 @@ pub fn produce(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
         feeder.send(topic, partition, values.at(0))?;
     }
     feeder.wait_for(load.partitions as u64)?;
-    let cpu = broker.process.cpu()?;
+    let cpu = broker.processes.cpu()?;
     let start = Instant::now();
     for number in 0..load.records {
         feeder.send(topic, (number % load.partitions as u64) as i32, values.at(number))?;
@@ -211,7 +211,7 @@ pub fn produce(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
         }
     }
     feeder.wait_for(load.records + load.partitions as u64)?;
-    Ok(Cost { wall: start.elapsed(), cpu: broker.process.cpu()? - cpu })
+    Ok(Cost { wall: start.elapsed(), cpu: broker.processes.cpu()? - cpu })
 }
 
 /// Consumes `load`, produced before, from the beginning of every partition.
@@ -222,7 +222,7 @@ pub fn consume(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
     for partition in 0..load.partitions {
         assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
-    let cpu = broker.process.cpu()?;
+    let cpu = broker.processes.cpu()?;
     let start = Instant::now();
     consumer.assign(&assignment)?;
     let wanted = load.records + load.partitions as u64;
@@ -240,7 +240,7 @@ pub fn consume(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
             None => {}
         }
     }
-    Ok(Cost { wall: start.elapsed(), cpu: broker.process.cpu()? - cpu })
+    Ok(Cost { wall: start.elapsed(), cpu: broker.processes.cpu()? - cpu })
 }
 
 /// Keeps the time from the moment a record was due to its acknowledgement.

@@ -4,6 +4,7 @@
 mod broker;
 mod cases;
 mod floor;
+mod kafka_cluster;
 mod load;
 mod process;
 mod report;
@@ -45,6 +46,10 @@ struct Options {
     /// Pairs of runs per case.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Brokers of each cluster. With several, each is a process of its own, every partition has a replica on each of them,
+    /// and all but one must be in sync; Taffrail's controller is a further process. Cases that start brokers are left out.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    brokers: u16,
     /// An eighth of the records: a look, not a measurement.
     #[arg(long)]
     quick: bool,
@@ -133,7 +138,7 @@ fn compare(options: &Options, programs: &[Program], dir: &Path) -> Result<Report
         Case::ALL.into_iter().filter(|c| options.cases.is_empty() || options.cases.contains(c)).collect();
     let shrink = if options.quick { 8 } else { 1 };
     let mut report = Report::default();
-    for case in cases.iter().copied().filter(|c| c.starts_its_own()) {
+    for case in cases.iter().copied().filter(|c| c.starts_its_own() && options.brokers == 1) {
         compare_starts(case, programs, options.pairs, dir, &mut report)?;
     }
     let loads: Vec<Case> = cases.into_iter().filter(|c| !c.starts_its_own()).collect();
@@ -142,7 +147,7 @@ fn compare(options: &Options, programs: &[Program], dir: &Path) -> Result<Report
     }
     let brokers = programs
         .iter()
-        .map(|program| Broker::start(program, &dir.join(program.name())))
+        .map(|program| Broker::start(program, &dir.join(program.name()), options.brokers))
         .collect::<Result<Vec<_>>>()?;
     let floor = Floor::start(dir)?;
     for case in loads {

@@ -99,6 +99,41 @@ impl Drop for Process {
     }
 }
 
+/// The processes of one cluster, counted together.
+pub struct Processes(Vec<Process>);
+
+impl Processes {
+    /// Takes charge of `processes`.
+    pub fn new(processes: Vec<Process>) -> Self {
+        Self(processes)
+    }
+
+    /// See [`Process::cpu`].
+    pub fn cpu(&self) -> Result<Duration> {
+        self.0.iter().map(Process::cpu).sum()
+    }
+
+    /// See [`Process::fine_cpu`].
+    pub fn fine_cpu(&self) -> Result<Duration> {
+        self.0.iter().map(Process::fine_cpu).sum()
+    }
+
+    /// The sum of each one's peak: see [`Process::peak_rss`].
+    pub fn peak_rss(&self) -> Result<u64> {
+        self.0.iter().map(Process::peak_rss).sum()
+    }
+
+    /// See [`Process::rss`].
+    pub fn rss(&self) -> Result<u64> {
+        self.0.iter().map(Process::rss).sum()
+    }
+
+    /// Ends one after the other with SIGTERM, the last one started first.
+    pub fn terminate(self) -> Result<()> {
+        self.0.into_iter().rev().try_for_each(|process| process.terminate().map(|_status| ()))
+    }
+}
+
 /// Whether a file or directory under `dir` has a name that begins with `prefix`.
 pub fn has_entry_with_prefix(dir: &Path, prefix: &str) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
