@@ -2,11 +2,12 @@
 //!
 //! Written only by the controller's updates ([`crate::controller_link`]), read by every request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use taffrail_control::session::{BrokerRecord, LogState, PartitionRecord, TopicRecord};
+use taffrail_control::session::{BrokerRecord, LogState, Member, PartitionRecord, TopicRecord};
 use taffrail_control::topic_config::TopicConfig;
 use taffrail_log::FileStorage;
 use taffrail_protocol::Uuid;
@@ -15,6 +16,9 @@ use tokio::sync::Notify;
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::waiter::PartitionWaiter;
 use taffrail_replication::partition::Partition;
+
+/// How long a broker that was lost and not looked at again is taken for lost: some tries to connect to it.
+const LOST_FOR: Duration = Duration::from_secs(3);
 
 /// A replica that lives on this broker. The lock is held for one step, never across I/O on a socket or an await.
 pub type Replica = Mutex<Partition<FileStorage, PartitionWaiter>>;
@@ -70,6 +74,8 @@ pub struct Cluster {
     pub id: Arc<str>,
     state: RwLock<State>,
     topic_put: Notify,
+    /// Brokers whose connection to this one broke and that took no new one, and when that was seen last.
+    lost: Mutex<BTreeMap<Member, Instant>>,
 }
 
 #[derive(Default)]
@@ -82,7 +88,7 @@ struct State {
 impl Cluster {
     /// A cluster of which nothing is known yet but its id.
     pub fn new(id: Arc<str>) -> Self {
-        Self { id, state: RwLock::default(), topic_put: Notify::new() }
+        Self { id, state: RwLock::default(), topic_put: Notify::new(), lost: Mutex::default() }
     }
 
     /// The topic of this name.
@@ -143,6 +149,32 @@ impl Cluster {
     /// All registered brokers, fenced ones too, by id.
     pub fn brokers(&self) -> Vec<Arc<BrokerRecord>> {
         self.state.read().brokers.values().cloned().collect()
+    }
+
+    /// A broker's process has ended, as far as can be seen from here. Until the controller has decided what follows from
+    /// that, clients are not sent to it: who is told of the old leader once more asks again much later than who is told
+    /// that there is none at the moment.
+    pub fn note_lost(&self, id: i32) {
+        if let Some(broker) = self.broker(id) {
+            let member = Member { broker_id: id, incarnation: broker.incarnation };
+            let mut lost = self.lost.lock();
+            // Its earlier lives are of no interest any more.
+            lost.retain(|other, _| other.broker_id != id);
+            lost.insert(member, Instant::now());
+        }
+    }
+
+    /// A broker takes connections, or it cannot be told from here whether it does.
+    pub fn note_found(&self, id: i32) {
+        self.lost.lock().retain(|member, _| member.broker_id != id);
+    }
+
+    /// Brokers in those lives that have ended, as far as could be seen from here a moment before `now`. What nobody looks
+    /// at any more is not believed for long.
+    pub fn lost(&self, now: Instant) -> BTreeSet<Member> {
+        let lost = self.lost.lock();
+        let recent = lost.iter().filter(|(_, seen)| now.saturating_duration_since(**seen) < LOST_FOR);
+        recent.map(|(member, _)| *member).collect()
     }
 
     /// The broker of this id, fenced or not.

@@ -1,7 +1,9 @@
 //! The cluster as the clients of one listener see it: brokers by the addresses of that listener, and of each partition
 //! who leads it and which replicas can be reached (`org.apache.kafka.metadata.MetadataCache`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use taffrail_control::session::{BrokerRecord, Member, PartitionRecord};
 use taffrail_protocol::ErrorCode;
@@ -16,6 +18,8 @@ pub struct ClusterView<'a> {
     listener: &'a str,
     /// Fenced ones too, by id.
     brokers: Vec<Arc<BrokerRecord>>,
+    /// Those whose process has ended, as far as can be seen from here.
+    lost: BTreeSet<Member>,
 }
 
 /// A broker and where the listener's clients reach it.
@@ -66,7 +70,7 @@ impl Leader {
 impl<'a> ClusterView<'a> {
     /// The brokers of `cluster` as they are now.
     pub fn new(cluster: &Cluster, listener: &'a str) -> Self {
-        Self { listener, brokers: cluster.brokers() }
+        Self { listener, brokers: cluster.brokers(), lost: cluster.lost(Instant::now()) }
     }
 
     /// The brokers that have this listener, fenced ones too, by id.
@@ -95,9 +99,12 @@ impl<'a> ClusterView<'a> {
         })
     }
 
-    /// Who leads the partition. A leader that was registered anew since it was elected leads no more.
+    /// Who leads the partition. A leader that was registered anew since it was elected leads no more, and one that was
+    /// lost a moment ago is not worth asking.
     pub fn leader(&self, partition: &PartitionRecord) -> Leader {
-        let Some(leader) = partition.leader else { return Leader::None };
+        let Some(leader) = partition.leader.filter(|leader| !self.lost.contains(leader)) else {
+            return Leader::None;
+        };
         match self.broker(leader.broker_id) {
             Some(broker) if !broker.fenced && broker.incarnation == leader.incarnation => {
                 match self.node_of(broker) {
@@ -123,6 +130,8 @@ pub fn ids(members: &[Member]) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use taffrail_control::session::Endpoint;
     use taffrail_protocol::Uuid;
 
@@ -182,6 +191,22 @@ mod tests {
         assert_eq!(view.leader(&led_by(3, 7)), Leader::WithoutListener);
         assert_eq!(view.leader(&led_by(4, 7)), Leader::None);
         assert_eq!(view.leader(&PartitionRecord { leader: None, ..led_by(1, 7) }), Leader::None);
+    }
+
+    #[test]
+    fn a_broker_that_was_lost_leads_nothing_until_it_is_found_or_lives_again() {
+        let cluster = cluster();
+        let leader = |epoch| ClusterView::new(&cluster, "CLIENTS").leader(&led_by(1, epoch));
+        cluster.note_lost(1);
+        assert_eq!(leader(7), Leader::None);
+        cluster.note_found(1);
+        assert_eq!(leader(7), Leader::Broker(1));
+        cluster.note_lost(1);
+        let again = BrokerRecord { incarnation: 8, ..broker(1, false, &["CLIENTS"]) };
+        cluster.put_broker(again);
+        assert_eq!(leader(8), Leader::Broker(1));
+        cluster.note_lost(1);
+        assert!(cluster.lost(Instant::now() + Duration::from_secs(60)).is_empty(), "not believed for ever");
     }
 
     #[test]

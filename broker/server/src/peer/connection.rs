@@ -44,6 +44,19 @@ pub enum PeerError {
     Unwritable(#[from] EncodeError),
 }
 
+impl PeerError {
+    /// Whether the other side's process has ended: its operating system closed the connection, or knows of nobody who would
+    /// take one. Silence says nothing.
+    pub fn is_certain_end(&self) -> bool {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof,
+        };
+        let Self::Socket(error) = self else { return false };
+        let kinds = [BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof];
+        kinds.contains(&error.kind())
+    }
+}
+
 /// An answer that has arrived whole: the frame without its length.
 pub struct Answer<'a> {
     frame: &'a [u8],

@@ -115,6 +115,7 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
                 return Ok(());
             }
             let connection = source.connect().await?;
+            source.broker.cluster.note_found(source.id);
             tracing::debug!("fetching from broker {}", source.id);
             pause = FIRST_PAUSE;
             source.fetch(connection).await
@@ -125,6 +126,9 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
         };
         if let Err(error) = ended {
             tracing::debug!("fetching from broker {} failed: {error}; trying again", source.id);
+            if error.is_certain_end() {
+                source.broker.cluster.note_lost(source.id);
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.changed() => return,
