@@ -79,7 +79,8 @@ impl Updates {
         for topic in update.topics.iter().filter(|topic| is_believed(&topic.topic_id)) {
             changed.entry(topic.topic_id).or_default();
         }
-        for partition in update.partitions.iter().filter(|partition| is_believed(&partition.topic_id)) {
+        let partitions = reading.records(update);
+        for partition in &partitions {
             changed.entry(partition.topic_id).or_default().push(partition);
         }
         let records: BTreeMap<Uuid, &TopicRecord> =

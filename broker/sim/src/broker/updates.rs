@@ -57,9 +57,8 @@ impl World {
         }
         let mutation = self.mutation;
         let mut records = Vec::new();
-        let believed = |record: &&PartitionRecord| !reading.outdated.contains(&record.topic_id);
-        for record in update.partitions.iter().filter(believed) {
-            let mut record = record.clone();
+        for record in reading.records(update) {
+            let mut record = record.into_owned();
             if let Some(mutation) = mutation {
                 mutation.bend_record(&mut record, serving.me);
             }
