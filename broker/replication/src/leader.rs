@@ -57,6 +57,11 @@ impl LeaderState {
             let id = follower.member.broker_id;
             record.replicas.contains(&id) || record.isr.iter().any(|member| member.broker_id == id)
         });
+        for follower in &mut self.followers {
+            if isr_before.contains(&follower.member) && !record.isr.contains(&follower.member) {
+                follower.left();
+            }
+        }
         for member in record.isr.iter().filter(|member| member.broker_id != me) {
             let known = self.followers.iter_mut().find(|known| known.member.broker_id == member.broker_id);
             match known {

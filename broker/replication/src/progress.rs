@@ -25,6 +25,8 @@ pub struct Progress {
     leader_end_at_fetch: i64,
     last_caught_up_ms: i64,
     fenced: bool,
+    /// It was taken out of the ISR and did not fetch since: it may well be dead.
+    silent_since_it_left: bool,
     refusals: u32,
     refused_until_ms: i64,
     told_high_watermark: i64,
@@ -57,6 +59,7 @@ impl Progress {
             leader_end_at_fetch: -1,
             last_caught_up_ms: NEVER_MS,
             fenced: false,
+            silent_since_it_left: false,
             refusals: 0,
             refused_until_ms: NEVER_MS,
             told_high_watermark: -1,
@@ -68,6 +71,12 @@ impl Progress {
         self.last_caught_up_ms = self.last_caught_up_ms.max(now_ms);
         self.refusals = 0;
         self.refused_until_ms = NEVER_MS;
+    }
+
+    /// It is in the ISR no more. Most often the controller took it out, which knows that it is gone; what it had fetched
+    /// before says nothing against that.
+    pub fn left(&mut self) {
+        self.silent_since_it_left = true;
     }
 
     /// Takes note of a fetch. It is caught up as of now if it asks for the leader's end, and as of its last fetch if it has
@@ -83,6 +92,7 @@ impl Progress {
         self.leader_end_at_fetch = self.leader_end_at_fetch.max(fetch.leader_end_offset);
         self.last_fetch_ms = fetch.now_ms;
         self.fenced = fetch.fenced;
+        self.silent_since_it_left = false;
     }
 
     /// Everything below is in its log; `None` until it fetched.
@@ -109,6 +119,7 @@ impl Progress {
     pub fn may_join(&self, now_ms: i64, offset: i64, lag_time_max_ms: i64) -> bool {
         self.end_offset.is_some_and(|end| end >= offset)
             && !self.fenced
+            && !self.silent_since_it_left
             && now_ms - self.last_fetch_ms <= lag_time_max_ms
             && now_ms >= self.refused_until_ms
     }

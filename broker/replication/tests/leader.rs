@@ -434,6 +434,19 @@ fn rule_10_a_fenced_follower_is_served_and_not_proposed() {
 }
 
 #[test]
+fn rule_10_who_was_taken_out_of_the_isr_is_not_proposed_before_it_fetches_again() {
+    let (mut a, mut b, mut c) = three();
+    a.append(1);
+    catch_up_without_c(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    a.assign(PartitionRecord { partition_epoch: 1, ..with_isr(record(A, 0, 0), &[A, B]) });
+    a.tick();
+    assert!(a.proposals().is_empty(), "what it fetched before it was fenced says nothing");
+    ask(&mut a, &fetch(C, 1, 0, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
 fn rule_12_a_higher_epoch_ends_everything_that_waits() {
     let (mut a, _b, _c) = three();
     a.append(1);
