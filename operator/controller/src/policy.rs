@@ -56,7 +56,7 @@ impl Default for Policy {
             max_partitions: 1_000_000,
             max_waiting_parts: 20_000,
             session_timeout_ms: 3_000,
-            session_grace_ms: 80,
+            session_grace_ms: 30,
             shutdown_patience_ms: 3_000,
             log_ends_timeout_ms: 2_000,
             auto_leader_rebalance: true,
