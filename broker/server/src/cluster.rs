@@ -14,6 +14,7 @@ use taffrail_protocol::Uuid;
 use tokio::sync::Notify;
 
 use crate::auto_create::OFFSETS_TOPIC;
+use crate::peer::watch::PeerWatch;
 use crate::waiter::PartitionWaiter;
 use taffrail_replication::partition::Partition;
 
@@ -76,6 +77,8 @@ pub struct Cluster {
     topic_put: Notify,
     /// Brokers whose connection to this one broke and that took no new one, and when that was seen last.
     lost: Mutex<BTreeMap<Member, Instant>>,
+    /// The connections to other brokers.
+    pub peers: PeerWatch,
 }
 
 #[derive(Default)]
@@ -88,7 +91,13 @@ struct State {
 impl Cluster {
     /// A cluster of which nothing is known yet but its id.
     pub fn new(id: Arc<str>) -> Self {
-        Self { id, state: RwLock::default(), topic_put: Notify::new(), lost: Mutex::default() }
+        Self {
+            id,
+            state: RwLock::default(),
+            topic_put: Notify::new(),
+            lost: Mutex::default(),
+            peers: PeerWatch::default(),
+        }
     }
 
     /// The topic of this name.
@@ -172,6 +181,7 @@ impl Cluster {
     /// Brokers in those lives that have ended, as far as could be seen from here a moment before `now`. What nobody looks
     /// at any more is not believed for long.
     pub fn lost(&self, now: Instant) -> BTreeSet<Member> {
+        self.peers.hung_up().into_iter().for_each(|id| self.note_lost(id));
         let lost = self.lost.lock();
         let recent = lost.iter().filter(|(_, seen)| now.saturating_duration_since(**seen) < LOST_FOR);
         recent.map(|(member, _)| *member).collect()

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::BufMut;
@@ -115,6 +116,14 @@ impl PeerConnection {
             Ok(connection)
         };
         tokio::time::timeout(timeout, opening).await.map_err(|_elapsed| PeerError::TimedOut(timeout))?
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// When the process has no more descriptors.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
     }
 
     async fn authenticate(&mut self, proof: &PeerProof<'_>) -> Result<(), PeerError> {

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod proof;
+pub mod watch;
 
 use std::sync::Arc;
 
