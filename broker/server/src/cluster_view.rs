@@ -1,6 +1,7 @@
 //! The cluster as the clients of one listener see it: brokers by the addresses of that listener, and of each partition
 //! who leads it and which replicas can be reached (`org.apache.kafka.metadata.MetadataCache`).
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,11 +16,12 @@ pub const NO_BROKER: i32 = -1;
 
 /// The brokers at one moment, as a listener shows them.
 pub struct ClusterView<'a> {
+    cluster: &'a Cluster,
     listener: &'a str,
     /// Fenced ones too, by id.
     brokers: Vec<Arc<BrokerRecord>>,
-    /// Those whose process has ended, as far as can be seen from here.
-    lost: BTreeSet<Member>,
+    /// Those whose process has ended, as far as can be seen from here; asked for by the first who wants a leader.
+    lost: OnceCell<BTreeSet<Member>>,
 }
 
 /// A broker and where the listener's clients reach it.
@@ -69,8 +71,8 @@ impl Leader {
 
 impl<'a> ClusterView<'a> {
     /// The brokers of `cluster` as they are now.
-    pub fn new(cluster: &Cluster, listener: &'a str) -> Self {
-        Self { listener, brokers: cluster.brokers(), lost: cluster.lost(Instant::now()) }
+    pub fn new(cluster: &'a Cluster, listener: &'a str) -> Self {
+        Self { cluster, listener, brokers: cluster.brokers(), lost: OnceCell::new() }
     }
 
     /// The brokers that have this listener, fenced ones too, by id.
@@ -102,7 +104,8 @@ impl<'a> ClusterView<'a> {
     /// Who leads the partition. A leader that was registered anew since it was elected leads no more, and one that was
     /// lost a moment ago is not worth asking.
     pub fn leader(&self, partition: &PartitionRecord) -> Leader {
-        let Some(leader) = partition.leader.filter(|leader| !self.lost.contains(leader)) else {
+        let lost = self.lost.get_or_init(|| self.cluster.lost(Instant::now()));
+        let Some(leader) = partition.leader.filter(|leader| !lost.contains(leader)) else {
             return Leader::None;
         };
         match self.broker(leader.broker_id) {

@@ -312,11 +312,11 @@ fn encode(call: &Call, topics: &[AskedTopic], outcomes: Vec<Outcome>) -> Respons
             ..TopicProduceResponse::default()
         })
         .collect();
-    let mut hints = LeaderHints::default();
+    let mut hints = LeaderHints::new(call);
     for outcome in outcomes {
         call.note_error(outcome.error);
         let topic = topics[outcome.topic].found.as_ref().ok();
-        let leader = hints.hint(call, outcome.error, topic.map(|topic| (topic.id, outcome.partition)));
+        let leader = hints.hint(outcome.error, topic.map(|topic| (topic.id, outcome.partition)));
         responses[outcome.topic].partition_responses.push(PartitionProduceResponse {
             index: outcome.partition,
             error_code: outcome.error,
@@ -330,7 +330,7 @@ fn encode(call: &Call, topics: &[AskedTopic], outcomes: Vec<Outcome>) -> Respons
             ..PartitionProduceResponse::default()
         });
     }
-    let node_endpoints = hints.endpoints(call, |node| NodeEndpoint {
+    let node_endpoints = hints.endpoints(|node| NodeEndpoint {
         node_id: node.id,
         host: node.host.to_owned().into(),
         port: node.port,

@@ -159,11 +159,12 @@ fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<(FetchTopic, i32)> 
 fn read_all(call: &Call, context: &FetchContext, terms: &Terms) -> Vec<Found> {
     let mut left = terms.max_bytes;
     let mut nothing_yet = true;
+    let rack = terms.rack.as_deref().map(|rack| Rack::new(call, rack));
     let partitions = context.partitions().into_iter();
     partitions
         .map(|asked| {
             let limit = u32::try_from(asked.max_bytes).unwrap_or(0).min(left);
-            let found = read_one(call, asked, limit, nothing_yet, terms);
+            let found = read_one(call, asked, limit, nothing_yet, terms, rack.as_ref());
             if let Some(range) = &found.records {
                 nothing_yet = false;
                 left = left.saturating_sub(range.len);
@@ -179,6 +180,7 @@ fn read_one(
     max_bytes: u32,
     at_least_one_batch: bool,
     terms: &Terms,
+    rack: Option<&Rack<'_>>,
 ) -> Found {
     let cluster = &call.broker.cluster;
     let (topic, missing) = match &asked.topic {
@@ -195,7 +197,7 @@ fn read_one(
     let Some(replica) = partition.replica.clone() else {
         return Found::failed(asked, Some(topic), ErrorCode::NOT_LEADER_OR_FOLLOWER);
     };
-    let preferred = terms.rack.as_deref().and_then(|rack| preferred_replica(call, partition, rack));
+    let preferred = rack.and_then(|rack| rack.preferred_replica(partition));
     let mut partition = replica.lock();
     if let Err(code) = check_role(&partition, asked.current_leader_epoch, terms) {
         drop(partition);
@@ -238,24 +240,36 @@ fn check_role(
     }
 }
 
-/// The replica in `rack` that the consumer had better read from; `None` when it is this one, or there is none. Only a
-/// leader sends consumers elsewhere, and only to followers that are in sync and alive
-/// (`org.apache.kafka.common.replica.RackAwareReplicaSelector`).
-fn preferred_replica(call: &Call, partition: &TopicPartition, rack: &str) -> Option<i32> {
-    let broker = &call.broker;
-    let record = &partition.record;
-    if record.leader?.broker_id != broker.id {
-        return None;
+/// A consumer's rack, and the brokers as they are while its request is answered.
+struct Rack<'a> {
+    name: &'a str,
+    me: i32,
+    view: ClusterView<'a>,
+}
+
+impl<'a> Rack<'a> {
+    fn new(call: &'a Call, name: &'a str) -> Self {
+        let view = ClusterView::new(&call.broker.cluster, &call.context.listener);
+        Self { name, me: call.broker.id, view }
     }
-    let view = ClusterView::new(&broker.cluster, &call.context.listener);
-    let in_rack = |id: i32| view.live_node(id).is_some_and(|node| node.rack == Some(rack));
-    if in_rack(broker.id) {
-        return None;
+
+    /// The replica in the rack that the consumer had better read from; `None` when it is this one, or there is none. Only
+    /// a leader sends consumers elsewhere, and only to followers that are in sync and alive
+    /// (`org.apache.kafka.common.replica.RackAwareReplicaSelector`).
+    fn preferred_replica(&self, partition: &TopicPartition) -> Option<i32> {
+        let record = &partition.record;
+        if record.leader?.broker_id != self.me || self.holds(self.me) {
+            return None;
+        }
+        let candidates: Vec<i32> = ids(&record.isr).into_iter().filter(|id| self.holds(*id)).collect();
+        // Where there are several, partitions are spread over them.
+        let pick = usize::try_from(record.partition).unwrap_or(0).checked_rem(candidates.len())?;
+        Some(candidates[pick])
     }
-    let candidates: Vec<i32> = ids(&record.isr).into_iter().filter(|id| in_rack(*id)).collect();
-    // Where there are several, partitions are spread over them.
-    let pick = usize::try_from(record.partition).unwrap_or(0).checked_rem(candidates.len())?;
-    Some(candidates[pick])
+
+    fn holds(&self, id: i32) -> bool {
+        self.view.live_node(id).is_some_and(|node| node.rack == Some(self.name))
+    }
 }
 
 /// Parks the request on all of its partitions. A partition that moved on since it was read makes it due at once.
@@ -309,7 +323,7 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
     let mut ranges = Vec::new();
     let mut last_topic: Option<FetchTopic> = None;
-    let mut hints = LeaderHints::default();
+    let mut hints = LeaderHints::new(call);
     let aborted = |found: &Found| (found.last_stable_offset >= 0).then(Vec::new);
     for mut found in found {
         let told = Told {
@@ -336,7 +350,7 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
                 splice
             }
         };
-        let leader = hints.hint(call, found.error, found.key());
+        let leader = hints.hint(found.error, found.key());
         let Some(response) = responses.last_mut() else { continue };
         response.partitions.push(PartitionData {
             partition_index: found.asked.partition,
@@ -353,7 +367,7 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
             ..PartitionData::default()
         });
     }
-    let node_endpoints = hints.endpoints(call, |node| NodeEndpoint {
+    let node_endpoints = hints.endpoints(|node| NodeEndpoint {
         node_id: node.id,
         host: Cow::Owned(node.host.to_owned()),
         port: node.port,
