@@ -8,6 +8,10 @@ use crate::cluster::Cluster;
 
 const NOBODY: [i32; 0] = [];
 
+fn grace_ms() -> u64 {
+    Policy::default().session_grace_ms
+}
+
 fn fenced(cluster: &Cluster) -> Vec<i32> {
     let brokers = cluster.stored().brokers;
     brokers.iter().filter(|broker| broker.fenced).map(|broker| broker.broker_id).collect()
@@ -20,8 +24,8 @@ fn a_broken_session_costs_its_grace_and_one_batch_of_writes() {
     cluster.heartbeat(2);
     cluster.wake_ms = None;
     cluster.break_session(1);
-    assert_eq!(cluster.wake_ms, Some(cluster.now_ms + 80), "the shell is to wake the controller");
-    cluster.now_ms += 80;
+    assert_eq!(cluster.wake_ms, Some(cluster.now_ms + grace_ms()), "the shell is to wake the controller");
+    cluster.now_ms += grace_ms();
     cluster.input(Input::Tick);
     assert_eq!(cluster.asked.len(), 2, "fencing and elections go to the store together: {:?}", cluster.asked);
     cluster.settle();
@@ -35,7 +39,7 @@ fn a_broken_session_costs_its_grace_and_one_batch_of_writes() {
 fn a_tick_that_comes_a_moment_early_is_not_the_last() {
     let mut cluster = Cluster::start(2, Policy::default());
     cluster.break_session(1);
-    cluster.now_ms += 79;
+    cluster.now_ms += grace_ms() - 1;
     cluster.wake_ms = None;
     cluster.input(Input::Tick);
     assert_eq!(cluster.wake_ms, Some(cluster.now_ms + 1));
@@ -47,7 +51,7 @@ fn a_broker_that_opens_its_next_session_within_the_grace_loses_nothing() {
     let topic = cluster.create("t", &[&[1, 2]], &[]);
     let writes = cluster.writes;
     cluster.break_session(1);
-    cluster.now_ms += 79;
+    cluster.now_ms += grace_ms() - 1;
     cluster.input(Input::Tick);
     cluster.connect(1, LogClaim::Clean);
     cluster.pass(2_000, 100, &[1, 2]);
