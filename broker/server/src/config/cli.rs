@@ -15,6 +15,25 @@ const MOST_BROKERS: i64 = 99;
 /// The least that a broker can be made to live in.
 const SMALLEST_MEMORY: ByteSize = ByteSize(16 << 20);
 
+/// What `--set` takes, in the help of the commands that serve brokers.
+macro_rules! broker_settings {
+    () => {
+        "\
+Settings are Kafka's broker configuration keys with Kafka's meanings, and Kafka's defaults but for \
+broker.session.timeout.ms (3000) and broker.heartbeat.interval.ms (500). One that Taffrail does not act on yet is refused \
+unless its value is the default. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
+
+"
+    };
+}
+
+/// How the commands that serve end.
+macro_rules! exit_status {
+    () => {
+        "Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+    };
+}
+
 /// What was asked for on the command line. Usage errors exit with 2, before anything is done.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,7 +67,8 @@ Any Kafka client can connect to the address given by --listen. With --brokers 3 
 follow one another, and every topic is kept on all three of them unless its maker says otherwise. Everything is kept in the data directory and is there \
 again after a restart, also of a process that was killed; delete the directory to begin anew. Ctrl-C or SIGTERM stops \
 cleanly.",
-        after_long_help = "\
+        after_long_help = concat!(
+            "\
 Examples:
   A cluster on the usual port, kept in ./taffrail-data:
       taffrail dev
@@ -67,10 +87,10 @@ Examples:
   Topics of twelve partitions unless their maker says otherwise, in small segments:
       taffrail dev --set num.partitions=12 --set log.segment.bytes=1048576
 
-Settings are Kafka's broker configuration keys with Kafka's defaults and meanings. One that Taffrail does not act on \
-yet is refused unless its value is the default. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
-
-Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+",
+            broker_settings!(),
+            exit_status!()
+        )
     )]
     Dev(DevOptions),
     /// Serve the controller of a cluster
@@ -78,10 +98,13 @@ Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings 
         long_about = "\
 Serve the controller of a cluster whose brokers are processes of their own: it decides which broker leads and holds which \
 partition, and keeps that in a file. While it is away, brokers go on serving what they have; what needs a decision waits.",
-        after_long_help = "\
-Settings that the controller acts on, with Kafka's meanings and defaults; all others are the brokers':
-  broker.session.timeout.ms, default.replication.factor, min.insync.replicas, num.partitions,
+        after_long_help = concat!(
+            "\
+Settings that the controller acts on, with Kafka's meanings; all others are the brokers':
+  auto.leader.rebalance.enable, broker.session.timeout.ms, default.replication.factor,
+  leader.imbalance.check.interval.seconds, min.insync.replicas, num.partitions,
   unclean.leader.election.enable
+Defaults are Kafka's too, but for broker.session.timeout.ms (3000): a broker that dies silently is missed sooner.
 
 Examples:
   For brokers on this machine:
@@ -91,7 +114,9 @@ Examples:
       taffrail controller --listen 0.0.0.0:9190 --controller-token-file /etc/taffrail/token \\
           --set default.replication.factor=3 --set min.insync.replicas=2
 
-Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+",
+            exit_status!()
+        )
     )]
     Controller(ControllerOptions),
     /// Serve one broker of a cluster
@@ -99,7 +124,8 @@ Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings 
         long_about = "\
 Serve one broker of a cluster that a controller (taffrail controller) decides for. The broker waits for the controller at \
 its first start, and goes on serving what it has whenever the controller is away later on.",
-        after_long_help = "\
+        after_long_help = concat!(
+            "\
 Examples:
   A cluster of three brokers on a laptop, each command in a terminal of its own:
       taffrail controller --set default.replication.factor=3 --set min.insync.replicas=2
@@ -108,14 +134,15 @@ Examples:
       taffrail broker --id 2 --listen 127.0.0.1:9094 --admin 127.0.0.1:9646
 
   A listener for clients and another for the other brokers:
-      taffrail broker --id 0 --controller http://10.0.0.9:9190 --controller-token-file /etc/taffrail/token \\
-          --listen CLIENTS://0.0.0.0:9092,PEERS://10.0.0.1:9093 --advertise CLIENTS://kafka.example.org:9092 \\
-          --set inter.broker.listener.name=PEERS
+      taffrail broker --id 0 --controller http://10.0.0.9:9190 \\
+          --controller-token-file /etc/taffrail/token \\
+          --listen CLIENTS://0.0.0.0:9092,PEERS://10.0.0.1:9093 \\
+          --advertise CLIENTS://kafka.example.org:9092 --set inter.broker.listener.name=PEERS
 
-Settings are Kafka's broker configuration keys with Kafka's defaults and meanings. One that Taffrail does not act on \
-yet is refused unless its value is the default. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
-
-Exit status: 0 after a clean stop, 1 after a failure, 2 for options or settings that are not valid."
+",
+            broker_settings!(),
+            exit_status!()
+        )
     )]
     Broker(Box<BrokerOptions>),
     /// Print what is in files of a Kafka log directory
