@@ -8,10 +8,11 @@
 //! - [`leader`]: what a leader knows and decides, without a log; [`isr`] and [`progress`] are its parts.
 //! - [`follower`]: what a follower checks and decides, without a log.
 //! - [`replica_fetch`]: what leader and follower say to one another.
-//! - [`topics`]: which topics of the controller's updates are believed.
+//! - [`topics`], [`brokers`]: what the controller's updates mean, given what is known.
 //! - [`disk`]: what a broker keeps beside its logs, and what it concludes from it when it starts.
 //! - [`positions`]: which offset counts as a log's end where records must be on the disk first.
 
+pub mod brokers;
 pub mod disk;
 pub mod follower;
 pub mod isr;

@@ -1,4 +1,5 @@
-//! Which topics of the controller's updates are believed (rules 2, 18).
+//! What an update of the controller means, given what is known of topics (rules 2, 18). The broker's shell and the
+//! simulator only carry it out.
 //!
 //! Two controllers may both believe that they are the active one, and the one that is not may know topics that were
 //! deleted, and not know those that were made since. A topic that this broker heard to be deleted does not come back to
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use taffrail_control::session::{ClusterUpdate, PartitionRecord};
+use taffrail_control::session::{ClusterUpdate, PartitionRecord, TopicRecord};
 use taffrail_protocol::Uuid;
 
 /// Deleted topics that are remembered. An outdated controller does not stay so for long.
@@ -24,101 +25,135 @@ pub struct TopicLedger {
     /// By name: creation and id.
     known: BTreeMap<Arc<str>, (u64, Uuid)>,
     names: BTreeMap<Uuid, Arc<str>>,
-    /// The highest partition epoch that was told of each partition, by topic; of those that a snapshot lacked too.
-    partition_epochs: HashMap<Uuid, HashMap<i32, i32>>,
+    /// What was told of each partition, by topic; of those that a snapshot lacked too.
+    partitions: HashMap<Uuid, HashMap<i32, PartitionEpochs>>,
     deleted: BTreeSet<Uuid>,
     /// The same, oldest first.
     deleted_in_order: VecDeque<Uuid>,
 }
 
-/// What an update says about topics.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Known topics that were deleted.
-    pub deleted: Vec<Uuid>,
-    /// Known topics that a snapshot lacks: deleted, or unknown to that controller.
-    pub missing: Vec<Uuid>,
-    /// Topics of the update that are not to be believed, their partitions neither.
-    pub outdated: BTreeSet<Uuid>,
-    /// Partitions of the update whose record is older than one that was told before (rule 2).
-    pub older: BTreeSet<(Uuid, i32)>,
+/// `held` <= `highest`.
+#[derive(Debug)]
+struct PartitionEpochs {
+    /// The partition epoch of the record that was believed last; `None` since the topic went.
+    held: Option<i32>,
+    /// The highest that was ever told.
+    highest: i32,
 }
 
-impl Reading {
-    /// The update's records, but for those of outdated topics. Nobody leads by a record that is older than one that was
-    /// told before: where the newer one is not held any more, as the topic was gone for a while, the partition waits.
-    pub fn records<'a>(&self, update: &'a ClusterUpdate) -> Vec<Cow<'a, PartitionRecord>> {
-        let believed = update.partitions.iter().filter(|record| !self.outdated.contains(&record.topic_id));
-        let records = believed.map(|record| {
-            if self.older.contains(&(record.topic_id, record.partition)) {
-                Cow::Owned(PartitionRecord { leader: None, ..record.clone() })
-            } else {
-                Cow::Borrowed(record)
-            }
-        });
-        records.collect()
-    }
+/// What an update says about topics.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reading<'a> {
+    /// Known topics that go, before anything else of the update is acted on.
+    pub gone: Vec<(Uuid, Gone)>,
+    /// Topics of the update that are not believed, their partitions neither.
+    pub outdated: BTreeSet<Uuid>,
+    /// What is believed and is to be acted on.
+    pub topics: Vec<TopicChange<'a>>,
+}
+
+/// How a topic goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// It was deleted, and its logs go with it.
+    Deleted,
+    /// A snapshot lacks it, or another one has its name by now: deleted, or unknown to that controller. Its logs are kept
+    /// aside (rule 18).
+    Missing,
+}
+
+/// What is new of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TopicChange<'a> {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// Its record; `None` if that is the one which is known.
+    pub record: Option<&'a TopicRecord>,
+    /// The partitions' records. None is older than the one held (rule 2). Nobody leads by one that is older than another
+    /// that was told before: where the newer one is not held any more, as the topic was gone for a while, the partition
+    /// waits.
+    pub partitions: Vec<Cow<'a, PartitionRecord>>,
 }
 
 impl TopicLedger {
     /// Reads an update, and remembers what it tells.
-    pub fn read(&mut self, update: &ClusterUpdate) -> Reading {
+    pub fn read<'a>(&mut self, update: &'a ClusterUpdate) -> Reading<'a> {
         let mut reading = Reading::default();
         for topic_id in &update.removed_topics {
             if self.remove(*topic_id) {
-                reading.deleted.push(*topic_id);
+                reading.gone.push((*topic_id, Gone::Deleted));
             }
             self.remember_deleted(*topic_id);
-            self.partition_epochs.remove(topic_id);
+            self.partitions.remove(topic_id);
         }
-        reading.older = self.compare_records(update);
-        let mut told = BTreeSet::new();
+        let mut told = BTreeMap::new();
         let mut spared = BTreeSet::new();
+        let mut replaced = Vec::new();
         for topic in &update.topics {
             let known = self.known.get(&topic.name).copied();
             if self.deleted.contains(&topic.topic_id) {
                 reading.outdated.insert(topic.topic_id);
-            } else if let Some((creation, newer)) = known
-                && topic.creation < creation
-            {
+            } else if let Some((_, newer)) = known.filter(|(creation, _)| topic.creation < *creation) {
                 reading.outdated.insert(topic.topic_id);
                 spared.insert(newer);
             } else {
-                told.insert(topic.topic_id);
+                told.insert(topic.topic_id, topic);
+                replaced.extend(known.map(|(_, older)| older).filter(|older| *older != topic.topic_id));
             }
         }
-        if update.snapshot {
-            let lacks = |id: &&Uuid| !told.contains(id) && !spared.contains(id);
-            reading.missing = self.names.keys().filter(lacks).copied().collect();
-            for id in &reading.missing {
-                self.remove(*id);
-            }
+        let lacks = |id: &Uuid| !told.contains_key(id) && !spared.contains(id);
+        let missing = match update.snapshot {
+            true => self.names.keys().copied().filter(lacks).collect(),
+            false => replaced,
+        };
+        for topic_id in missing {
+            self.remove(topic_id);
+            reading.gone.push((topic_id, Gone::Missing));
         }
-        for topic in update.topics.iter().filter(|topic| told.contains(&topic.topic_id)) {
+        for topic in told.values() {
             self.known.insert(Arc::clone(&topic.name), (topic.creation, topic.topic_id));
             self.names.insert(topic.topic_id, Arc::clone(&topic.name));
         }
-        if self.partition_epochs.len() > self.names.len() + REMEMBERED {
+        if self.partitions.len() > self.names.len() + REMEMBERED {
             // Topics that were deleted while nobody could tell.
-            self.partition_epochs.retain(|topic_id, _| self.names.contains_key(topic_id));
+            self.partitions.retain(|topic_id, _| self.names.contains_key(topic_id));
         }
-        let deleted = update.partitions.iter().map(|record| record.topic_id);
-        reading.outdated.extend(deleted.filter(|topic_id| self.deleted.contains(topic_id)));
+        self.read_partitions(update, told, &mut reading);
         reading
     }
 
-    /// Notes the records' partition epochs, and returns whose are lower than before.
-    fn compare_records(&mut self, update: &ClusterUpdate) -> BTreeSet<(Uuid, i32)> {
-        let mut older = BTreeSet::new();
-        for record in update.partitions.iter().filter(|record| !self.deleted.contains(&record.topic_id)) {
-            let epochs = self.partition_epochs.entry(record.topic_id).or_default();
-            let highest = epochs.entry(record.partition).or_insert(record.partition_epoch);
-            if record.partition_epoch < *highest {
-                older.insert((record.topic_id, record.partition));
+    fn read_partitions<'a>(
+        &mut self,
+        update: &'a ClusterUpdate,
+        told: BTreeMap<Uuid, &'a TopicRecord>,
+        reading: &mut Reading<'a>,
+    ) {
+        let change =
+            |(topic_id, record)| (topic_id, TopicChange { topic_id, record, partitions: Vec::new() });
+        let mut changes: BTreeMap<Uuid, TopicChange<'a>> =
+            told.into_iter().map(|(topic_id, record)| change((topic_id, Some(record)))).collect();
+        for record in &update.partitions {
+            let (topic_id, epoch) = (record.topic_id, record.partition_epoch);
+            if self.deleted.contains(&topic_id) {
+                reading.outdated.insert(topic_id);
+                continue;
             }
-            *highest = record.partition_epoch.max(*highest);
+            let epochs = self.partitions.entry(topic_id).or_default();
+            let epochs =
+                epochs.entry(record.partition).or_insert(PartitionEpochs { held: None, highest: epoch });
+            epochs.highest = epochs.highest.max(epoch);
+            let is_believed = !reading.outdated.contains(&topic_id) && self.names.contains_key(&topic_id);
+            if !is_believed || epochs.held.is_some_and(|held| epoch < held) {
+                continue;
+            }
+            epochs.held = Some(epoch);
+            let record = match epoch < epochs.highest {
+                true => Cow::Owned(PartitionRecord { leader: None, ..record.clone() }),
+                false => Cow::Borrowed(record),
+            };
+            changes.entry(topic_id).or_insert_with(|| change((topic_id, None)).1).partitions.push(record);
         }
-        older
+        reading.topics = changes.into_values().collect();
     }
 
     fn remove(&mut self, topic_id: Uuid) -> bool {
@@ -126,6 +161,8 @@ impl TopicLedger {
         if self.known.get(&name).is_some_and(|(_, id)| *id == topic_id) {
             self.known.remove(&name);
         }
+        let partitions = self.partitions.get_mut(&topic_id).into_iter().flat_map(HashMap::values_mut);
+        partitions.for_each(|epochs| epochs.held = None);
         true
     }
 
@@ -144,7 +181,7 @@ impl TopicLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_control::session::{Member, TopicRecord};
+    use taffrail_control::session::Member;
 
     fn record_of(topic: u8, partition_epoch: i32) -> PartitionRecord {
         PartitionRecord {
@@ -177,37 +214,73 @@ mod tests {
         ClusterUpdate { removed_topics: vec![Uuid([id; 16])], ..ClusterUpdate::default() }
     }
 
+    fn id(topic: u8) -> Uuid {
+        Uuid([topic; 16])
+    }
+
+    fn changed(reading: &Reading<'_>) -> Vec<Uuid> {
+        reading.topics.iter().map(|change| change.topic_id).collect()
+    }
+
     #[test]
     fn a_topic_that_was_deleted_does_not_come_back_to_life() {
         let mut ledger = TopicLedger::default();
         ledger.read(&snapshot(&[topic("a", 1, 1)]));
-        assert_eq!(ledger.read(&removal(1)).deleted, [Uuid([1; 16])]);
-        let reading = ledger.read(&snapshot(&[topic("a", 1, 1)]));
-        assert_eq!(reading.outdated, [Uuid([1; 16])].into());
-        assert!(reading.missing.is_empty() && reading.deleted.is_empty());
+        assert_eq!(ledger.read(&removal(1)).gone, [(id(1), Gone::Deleted)]);
+        let again = ClusterUpdate { partitions: vec![record_of(1, 9)], ..snapshot(&[topic("a", 1, 1)]) };
+        let reading = ledger.read(&again);
+        assert_eq!(reading, Reading { outdated: [id(1)].into(), ..Reading::default() });
     }
 
     #[test]
     fn rule_18_a_topic_does_not_give_way_to_an_older_one_of_its_name() {
         let mut ledger = TopicLedger::default();
         ledger.read(&snapshot(&[topic("a", 2, 7), topic("b", 3, 2)]));
-        let reading = ledger.read(&snapshot(&[topic("a", 1, 6), topic("b", 3, 2)]));
-        assert_eq!(reading.outdated, [Uuid([1; 16])].into());
-        assert!(reading.missing.is_empty(), "{reading:?}");
-        let reading = ledger.read(&snapshot(&[topic("a", 4, 8)]));
-        assert_eq!(reading.missing, [Uuid([2; 16]), Uuid([3; 16])]);
-        assert!(reading.outdated.is_empty());
+        let older = [topic("a", 1, 6), topic("b", 3, 2)];
+        let older = ClusterUpdate { partitions: vec![record_of(1, 9)], ..snapshot(&older) };
+        let reading = ledger.read(&older);
+        assert_eq!((&reading.outdated, changed(&reading)), (&[id(1)].into(), vec![id(3)]));
+        assert!(reading.gone.is_empty(), "{reading:?}");
+        let newer = snapshot(&[topic("a", 4, 8)]);
+        let reading = ledger.read(&newer);
+        assert_eq!(reading.gone, [(id(2), Gone::Missing), (id(3), Gone::Missing)]);
+        assert_eq!((reading.outdated.len(), changed(&reading)), (0, vec![id(4)]));
+    }
+
+    #[test]
+    fn a_topic_gives_way_to_a_newer_one_of_its_name_also_without_a_snapshot() {
+        let mut ledger = TopicLedger::default();
+        ledger.read(&snapshot(&[topic("a", 1, 1), topic("b", 2, 2)]));
+        let update = ClusterUpdate { snapshot: false, ..snapshot(&[topic("a", 3, 3)]) };
+        assert_eq!(ledger.read(&update).gone, [(id(1), Gone::Missing)]);
+        assert_eq!(ledger.read(&update).gone, []);
     }
 
     #[test]
     fn a_topic_that_only_a_snapshot_lacked_is_welcome_again() {
         let mut ledger = TopicLedger::default();
         ledger.read(&snapshot(&[topic("a", 1, 1)]));
-        assert_eq!(ledger.read(&snapshot(&[])).missing, [Uuid([1; 16])]);
-        let reading = ledger.read(&snapshot(&[topic("a", 1, 1)]));
-        assert_eq!(reading, Reading::default());
-        assert_eq!(ledger.read(&removal(1)).deleted, [Uuid([1; 16])]);
-        assert_eq!(ledger.read(&removal(1)).deleted, []);
+        assert_eq!(ledger.read(&snapshot(&[])).gone, [(id(1), Gone::Missing)]);
+        let again = snapshot(&[topic("a", 1, 1)]);
+        let reading = ledger.read(&again);
+        assert_eq!((reading.outdated.len(), changed(&reading)), (0, vec![id(1)]));
+        assert_eq!(ledger.read(&removal(1)).gone, [(id(1), Gone::Deleted)]);
+        assert_eq!(ledger.read(&removal(1)).gone, []);
+    }
+
+    #[test]
+    fn rule_2_a_record_that_is_older_than_the_one_held_is_passed_over() {
+        let told = |partition_epoch| ClusterUpdate {
+            partitions: vec![record_of(1, partition_epoch)],
+            ..ClusterUpdate::default()
+        };
+        let mut ledger = TopicLedger::default();
+        let mut acted_on = |update: &ClusterUpdate| ledger.read(update).topics.len();
+        assert_eq!(acted_on(&told(8)), 0, "its topic is not known");
+        acted_on(&snapshot(&[topic("a", 1, 1)]));
+        assert_eq!(acted_on(&told(8)), 1);
+        assert_eq!(acted_on(&told(7)), 0);
+        assert_eq!(acted_on(&told(8)), 1);
     }
 
     #[test]
@@ -223,14 +296,16 @@ mod tests {
         let mut ledger = TopicLedger::default();
         let mut leads = |update: &ClusterUpdate| {
             let reading = ledger.read(update);
-            reading.records(update).first().is_some_and(|record| record.leader.is_some())
+            let partitions = reading.topics.first().map(|change| &change.partitions);
+            Some(partitions?.first()?.leader.is_some())
         };
-        assert!(leads(&told(8)));
+        assert_eq!(leads(&told(8)), Some(true));
         leads(&snapshot(&[]));
-        assert!(!leads(&told(6)));
-        assert!(!leads(&told(7)));
-        assert!(leads(&told(8)));
-        assert!(leads(&told(9)));
+        assert_eq!(leads(&told(6)), Some(false));
+        assert_eq!(leads(&told(7)), Some(false));
+        assert_eq!(leads(&told(6)), None);
+        assert_eq!(leads(&told(8)), Some(true));
+        assert_eq!(leads(&told(9)), Some(true));
     }
 
     #[test]

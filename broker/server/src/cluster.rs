@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use taffrail_control::session::{BrokerRecord, LogState, Member, PartitionRecord, TopicRecord};
+use taffrail_control::session::{
+    BrokerRecord, ClusterUpdate, LogState, Member, PartitionRecord, TopicRecord,
+};
 use taffrail_control::topic_config::TopicConfig;
 use taffrail_log::FileStorage;
 use taffrail_protocol::Uuid;
@@ -16,6 +18,7 @@ use tokio::sync::Notify;
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::peer::watch::PeerWatch;
 use crate::waiter::PartitionWaiter;
+use taffrail_replication::brokers::{self, KnownBrokers};
 use taffrail_replication::partition::Partition;
 
 /// How long a broker that was lost and not looked at again is taken for lost: some tries to connect to it.
@@ -83,7 +86,7 @@ pub struct Cluster {
 
 #[derive(Default)]
 struct State {
-    brokers: BTreeMap<i32, Arc<BrokerRecord>>,
+    brokers: KnownBrokers,
     by_name: HashMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
 }
@@ -192,20 +195,9 @@ impl Cluster {
         self.state.read().brokers.get(&id).cloned()
     }
 
-    /// Puts a broker in or replaces it. A record without a token, of a controller that has not heard it yet, leaves the
-    /// token known for the same incarnation as it is.
-    pub fn put_broker(&self, mut broker: BrokerRecord) {
-        let mut state = self.state.write();
-        let known = state.brokers.get(&broker.broker_id);
-        if let Some(known) = known.filter(|known| known.incarnation == broker.incarnation) {
-            broker.peer_token = broker.peer_token.or(known.peer_token);
-        }
-        state.brokers.insert(broker.broker_id, Arc::new(broker));
-    }
-
-    /// Takes a broker out.
-    pub fn remove_broker(&self, broker_id: i32) {
-        self.state.write().brokers.remove(&broker_id);
+    /// Takes over what an update says of the brokers.
+    pub fn apply_brokers(&self, update: &ClusterUpdate) {
+        brokers::apply(&mut self.state.write().brokers, update);
     }
 
     /// Puts a topic in or replaces it. A topic of another id under the same name gives way.

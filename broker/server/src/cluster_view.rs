@@ -135,7 +135,7 @@ pub fn ids(members: &[Member]) -> Vec<i32> {
 mod tests {
     use std::time::Duration;
 
-    use taffrail_control::session::Endpoint;
+    use taffrail_control::session::{ClusterUpdate, Endpoint};
     use taffrail_protocol::Uuid;
 
     use super::*;
@@ -176,11 +176,15 @@ mod tests {
         }
     }
 
+    fn put(cluster: &Cluster, broker: BrokerRecord) {
+        cluster.apply_brokers(&ClusterUpdate { brokers: vec![broker], ..ClusterUpdate::default() });
+    }
+
     fn cluster() -> Cluster {
         let cluster = Cluster::new("cluster".into());
-        cluster.put_broker(broker(1, false, &["CLIENTS", "BROKERS"]));
-        cluster.put_broker(broker(2, true, &["CLIENTS"]));
-        cluster.put_broker(broker(3, false, &["BROKERS"]));
+        put(&cluster, broker(1, false, &["CLIENTS", "BROKERS"]));
+        put(&cluster, broker(2, true, &["CLIENTS"]));
+        put(&cluster, broker(3, false, &["BROKERS"]));
         cluster
     }
 
@@ -206,7 +210,7 @@ mod tests {
         assert_eq!(leader(7), Leader::Broker(1));
         cluster.note_lost(1);
         let again = BrokerRecord { incarnation: 8, ..broker(1, false, &["CLIENTS"]) };
-        cluster.put_broker(again);
+        put(&cluster, again);
         assert_eq!(leader(8), Leader::Broker(1));
         cluster.note_lost(1);
         assert!(cluster.lost(Instant::now() + Duration::from_secs(60)).is_empty(), "not believed for ever");

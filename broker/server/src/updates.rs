@@ -1,6 +1,6 @@
 //! What the broker does when the controller tells it of a change: it opens, leads, gives up and deletes replicas.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use taffrail_control::session::{
     ClusterUpdate, HeldPartition, LogEnd, LogState, Member, PartitionRecord, RefusedIsr, TopicRecord,
 };
-use taffrail_protocol::Uuid;
 
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
@@ -20,7 +19,7 @@ use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::replication;
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
-use taffrail_replication::topics::TopicLedger;
+use taffrail_replication::topics::{Gone, TopicLedger};
 
 /// Applies the controller's updates, one after the other.
 pub struct Updates {
@@ -37,7 +36,7 @@ pub struct Updates {
 struct Target<'a> {
     record: TopicRecord,
     known: Option<Arc<Topic>>,
-    partitions: Vec<&'a PartitionRecord>,
+    partitions: Vec<Cow<'a, PartitionRecord>>,
 }
 
 /// A partition as an update tells of it.
@@ -57,56 +56,31 @@ impl Updates {
     pub fn apply(&self, update: &ClusterUpdate) {
         dynamic_config::apply(&self.broker, update);
         let cluster = &self.broker.cluster;
-        for broker in &update.brokers {
-            cluster.put_broker(broker.clone());
-        }
-        for broker_id in &update.removed_brokers {
-            cluster.remove_broker(*broker_id);
-        }
+        cluster.apply_brokers(update);
         let reading = self.ledger.lock().read(update);
         for id in &reading.outdated {
-            tracing::warn!("the controller tells of topic {id}, which was deleted; it is outdated");
+            tracing::warn!(
+                "the controller tells of topic {id}, which was deleted or made again; it is outdated"
+            );
         }
-        let gone = reading.deleted.iter().map(|id| (id, false));
-        let gone = gone.chain(reading.missing.iter().map(|id| (id, true)));
-        let gone = gone.filter_map(|(id, missing)| Some((cluster.remove_topic(*id)?, missing)));
-        let retired = gone.inspect(|(topic, missing)| self.retire(topic, *missing)).count();
+        let gone = reading.gone.iter();
+        let gone = gone.filter_map(|(id, gone)| Some((cluster.remove_topic(*id)?, *gone)));
+        let retired = gone.inspect(|(topic, gone)| self.retire(topic, *gone)).count();
         if retired > 0 {
             self.checkpoint();
         }
-        let is_believed = |id: &Uuid| !reading.outdated.contains(id);
-        let mut changed: BTreeMap<Uuid, Vec<&PartitionRecord>> = BTreeMap::new();
-        for topic in update.topics.iter().filter(|topic| is_believed(&topic.topic_id)) {
-            changed.entry(topic.topic_id).or_default();
-        }
-        let partitions = reading.records(update);
-        for partition in &partitions {
-            changed.entry(partition.topic_id).or_default().push(partition);
-        }
-        let records: BTreeMap<Uuid, &TopicRecord> =
-            update.topics.iter().map(|topic| (topic.topic_id, topic)).collect();
-        let targets: Vec<_> = changed
-            .into_iter()
-            .filter_map(|(id, mut partitions)| {
-                let known = cluster.topic_by_id(id);
-                let record = records.get(&id).map(|record| (*record).clone());
-                let record = record.or_else(|| known.as_ref().map(|topic| topic.record.clone()))?;
-                // A topic that was made again does not give way to the one before it (rules 2, 18).
-                let named = cluster.topic(&record.name);
-                if named.is_some_and(|named| named.record.creation > record.creation) {
-                    return None;
-                }
-                if let Some(known) = &known {
-                    partitions.retain(|partition| !is_older(partition, known));
-                }
-                Some(Target { record, known, partitions })
-            })
-            .collect();
+        let targets = reading.topics.into_iter().filter_map(|change| {
+            let known = cluster.topic_by_id(change.topic_id);
+            let record = change.record.or(known.as_deref().map(|topic| &topic.record))?.clone();
+            Some(Target { record, known, partitions: change.partitions })
+        });
+        let targets = targets.collect();
         self.put_topics(targets);
         if update.snapshot
             && self.replicas.move_strays_aside(|partition| {
                 let topic = cluster.topic(&partition.topic);
-                topic.is_some_and(|topic| topic.partition(partition.partition).is_some())
+                let known = topic.as_deref().and_then(|topic| topic.partition(partition.partition));
+                known.is_some_and(|known| known.record.replicas.contains(&self.me.broker_id))
             })
         {
             self.checkpoint();
@@ -149,9 +123,8 @@ impl Updates {
         replication::log_ends(&self.broker, partitions)
     }
 
-    /// The topic is deleted: whoever waits is told, and its logs go. One that is only missing in a snapshot may be known
-    /// to another controller: its logs are kept aside (rule 18).
-    fn retire(&self, topic: &Topic, missing_in_snapshot: bool) {
+    /// The topic goes: whoever waits is told, and its logs are deleted or kept aside.
+    fn retire(&self, topic: &Topic, gone: Gone) {
         tracing::info!("topic {} ({}) is gone", topic.name, topic.id);
         let delay = Duration::from_millis(u64::try_from(topic.config.file_delete_delay_ms).unwrap_or(0));
         let mut effects = Effects::new();
@@ -161,13 +134,14 @@ impl Updates {
                 self.broker.groups.hand_over(number);
             }
             replica.lock().resign(&mut effects);
-            if missing_in_snapshot {
-                self.replicas.set_aside(&taffrail_log::TopicPartition::new(&*topic.name, number));
-            } else {
-                self.replicas.delete(replica, delay);
+            match gone {
+                Gone::Deleted => self.replicas.delete(replica, delay),
+                Gone::Missing => {
+                    self.replicas.set_aside(&taffrail_log::TopicPartition::new(&*topic.name, number));
+                }
             }
         }
-        if !missing_in_snapshot {
+        if gone == Gone::Deleted {
             self.replicas.forget(topic.id);
         }
         carry_out(&mut effects);
@@ -183,7 +157,7 @@ impl Updates {
                 let known = known.as_ref().and_then(|topic| topic.partition(partition.partition));
                 let replica = known.and_then(|partition| partition.replica.clone());
                 let missing = (here && replica.is_none()).then(|| (record.name.as_ref(), log_config.clone()));
-                (Change { record: (*partition).clone(), replica, absence: None }, missing)
+                (Change { record: PartitionRecord::clone(partition), replica, absence: None }, missing)
             })
         });
         let (mut changes, missing): (Vec<_>, Vec<_>) = changes.unzip();
@@ -335,8 +309,132 @@ impl Updates {
     }
 }
 
-/// Whether the record is older than the one that is known of its partition (rule 2).
-fn is_older(record: &PartitionRecord, known: &Topic) -> bool {
-    let age = |record: &PartitionRecord| (record.creation, record.partition_epoch);
-    known.partition(record.partition).is_some_and(|known| age(record) < age(&known.record))
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use taffrail_control::session::{BrokerRecord, LogClaim};
+    use taffrail_log::meta_properties::MetaProperties;
+    use taffrail_log::{FileStorage, LogDir};
+    use taffrail_protocol::Uuid;
+    use taffrail_replication::disk::logs::RecoveredLogs;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::config::BrokerConfig;
+    use crate::controller_link::ControllerLink;
+    use crate::maintenance;
+    use crate::metrics::Metrics;
+
+    const ME: Member = Member { broker_id: 1, incarnation: 7 };
+
+    /// A broker on an empty disk, which knows nothing yet.
+    fn started(dir: &Path) -> Updates {
+        let mut config = BrokerConfig::from_settings(std::iter::empty::<(&str, &str)>()).unwrap();
+        config.fit_into(256 << 20);
+        let (queue, _requests) = maintenance::sync_queue();
+        let link = ControllerLink::new(Duration::from_secs(60));
+        let broker = Broker::new(1, dir.to_owned(), config, "c", link, queue, Arc::new(Metrics::new()));
+        let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid([1; 16]) };
+        let storage = FileStorage::new(16);
+        let dir = LogDir::open(storage.clone(), dir.to_owned(), properties).unwrap();
+        let replicas =
+            Replicas::new(storage, dir, ME, LogClaim::Unclean, RecoveredLogs::new(), &broker).unwrap();
+        Updates::new(Arc::new(broker), Arc::new(replicas), ME, NonZeroUsize::MIN)
+    }
+
+    fn broker(broker_id: i32) -> BrokerRecord {
+        BrokerRecord {
+            broker_id,
+            incarnation: 7,
+            endpoints: Vec::new(),
+            rack: None,
+            fenced: false,
+            peer_address: None,
+            peer_token: None,
+        }
+    }
+
+    fn topic(id: u8, config: &[(&str, &str)]) -> TopicRecord {
+        TopicRecord {
+            name: format!("topic-{id}").into(),
+            topic_id: Uuid([id; 16]),
+            creation: 1,
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            partition_count: 1,
+        }
+    }
+
+    fn partition(id: u8, partition_epoch: i32, leader: Option<Member>) -> PartitionRecord {
+        PartitionRecord {
+            topic_id: Uuid([id; 16]),
+            partition: 0,
+            creation: 1,
+            replicas: vec![1],
+            leader,
+            leader_epoch: partition_epoch,
+            partition_epoch,
+            isr: vec![ME],
+            elr: Vec::new(),
+            min_isr: 1,
+            adding: Vec::new(),
+            removing: Vec::new(),
+            unclean_epoch: None,
+        }
+    }
+
+    fn snapshot(
+        brokers: &[i32],
+        topics: Vec<TopicRecord>,
+        partitions: Vec<PartitionRecord>,
+    ) -> ClusterUpdate {
+        let brokers = brokers.iter().copied().map(broker).collect();
+        ClusterUpdate { snapshot: true, brokers, topics, partitions, ..ClusterUpdate::default() }
+    }
+
+    fn names(cluster: &Cluster) -> Vec<String> {
+        cluster.topics().iter().map(|topic| topic.name.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_second_snapshot_takes_away_what_is_gone_and_changes_what_is_there() {
+        let dir = TempDir::new().unwrap();
+        let updates = started(dir.path());
+        let cluster = &updates.broker.cluster;
+        let led = |id| partition(id, 0, Some(ME));
+        let topics = vec![topic(1, &[]), topic(2, &[]), topic(3, &[])];
+        updates.apply(&snapshot(&[1, 2, 3], topics, vec![led(1), led(2), led(3)]));
+        assert_eq!(names(cluster), ["topic-1", "topic-2", "topic-3"]);
+        let led_epoch = |id| cluster.replica((Uuid([id; 16]), 0)).map(|replica| replica.lock().led_epoch());
+        assert_eq!([1, 2, 3].map(led_epoch), [Some(Some(0)); 3]);
+
+        // Broker 3 was unregistered and topic 2 deleted while there was no session; 3 has other settings, and no leader.
+        let topics = vec![topic(1, &[]), topic(3, &[("max.message.bytes", "5000")])];
+        updates.apply(&snapshot(&[1, 2], topics, vec![led(1), partition(3, 1, None)]));
+        assert_eq!(cluster.brokers().iter().map(|broker| broker.broker_id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(names(cluster), ["topic-1", "topic-3"]);
+        assert_eq!([1, 2, 3].map(led_epoch), [Some(Some(0)), None, Some(None)]);
+        assert_eq!(cluster.topic("topic-3").unwrap().config.max_message_bytes, 5000);
+        assert!(!dir.path().join("topic-2-0").exists(), "its log is out of the way");
+        let aside = std::fs::read_dir(dir.path()).unwrap();
+        let aside = aside.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(aside.filter(|name| name.ends_with("-stray")).count(), 1, "and kept (rule 18)");
+
+        // What a late controller says of topic 1 and what it does not know of does no harm.
+        let late = snapshot(&[1, 2], vec![topic(3, &[])], vec![partition(3, 0, Some(ME))]);
+        updates.apply(&late);
+        assert_eq!((led_epoch(1), led_epoch(3)), (None, Some(None)), "rule 2");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_here_at_the_start_and_belongs_elsewhere_by_now_is_moved_aside() {
+        let dir = TempDir::new().unwrap();
+        started(dir.path()).apply(&snapshot(&[1], vec![topic(1, &[])], vec![partition(1, 0, Some(ME))]));
+        let again = started(dir.path());
+        let elsewhere = PartitionRecord { replicas: vec![2], isr: Vec::new(), ..partition(1, 1, None) };
+        again.apply(&snapshot(&[1, 2], vec![topic(1, &[])], vec![elsewhere]));
+        assert!(again.broker.cluster.topic("topic-1").is_some());
+        assert!(!dir.path().join("topic-1-0").exists(), "rule 18");
+    }
 }

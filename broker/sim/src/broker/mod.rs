@@ -8,9 +8,10 @@ mod updates;
 
 use std::collections::BTreeMap;
 
-use taffrail_control::session::{BrokerRecord, LogState, Member, PartitionRecord, Registration, TopicRecord};
+use taffrail_control::session::{LogState, Member, PartitionRecord, Registration, TopicRecord};
 use taffrail_log::{LogDir, MemoryStorage};
 use taffrail_protocol::Uuid;
+use taffrail_replication::brokers::KnownBrokers;
 use taffrail_replication::disk::claim::Claim;
 use taffrail_replication::disk::logs::{RecoveredLogs, ReplicaLogs};
 use taffrail_replication::partition::Partition;
@@ -113,7 +114,7 @@ pub struct Serving {
     /// Which topics it believes in.
     pub ledger: TopicLedger,
     /// The brokers that it knows.
-    pub brokers: BTreeMap<i32, BrokerRecord>,
+    pub brokers: KnownBrokers,
     /// The topics that it knows.
     pub topics: BTreeMap<Uuid, TopicRecord>,
     /// The records that it knows.

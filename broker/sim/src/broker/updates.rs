@@ -7,10 +7,11 @@ use taffrail_control::session::{
 };
 use taffrail_log::{CheckpointError, TopicPartition};
 use taffrail_protocol::Uuid;
+use taffrail_replication::brokers;
 use taffrail_replication::disk::logs::Positions;
 use taffrail_replication::disk::opening::Opening;
 use taffrail_replication::partition::{Effects, Partition};
-use taffrail_replication::topics::Reading;
+use taffrail_replication::topics::Gone;
 
 use super::{Replica, Serving, Token};
 use crate::checks::Tp;
@@ -40,48 +41,40 @@ impl World {
     pub fn broker_applies(&mut self, id: i32, update: &ClusterUpdate) {
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
         serving.applied_version = update.version;
-        if update.snapshot {
-            serving.brokers.clear();
-        }
-        for broker in &update.brokers {
-            serving.brokers.insert(broker.broker_id, broker.clone());
-        }
-        for broker in &update.removed_brokers {
-            serving.brokers.remove(broker);
-        }
+        brokers::apply(&mut serving.brokers, update);
         let reading = serving.ledger.read(update);
-        self.retire_topics(id, &reading);
+        self.retire_topics(id, &reading.gone);
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
-        for topic in update.topics.iter().filter(|topic| !reading.outdated.contains(&topic.topic_id)) {
-            serving.topics.insert(topic.topic_id, topic.clone());
-        }
         let mutation = self.mutation;
         let mut records = Vec::new();
-        for record in reading.records(update) {
-            let mut record = record.into_owned();
-            if let Some(mutation) = mutation {
-                mutation.bend_record(&mut record, serving.me);
+        for change in reading.topics {
+            if let Some(record) = change.record {
+                serving.topics.insert(change.topic_id, record.clone());
             }
-            records.push(record);
+            for record in change.partitions {
+                let mut record = record.into_owned();
+                if let Some(mutation) = mutation {
+                    mutation.bend_record(&mut record, serving.me);
+                }
+                records.push(record);
+            }
         }
         self.act_on(id, &records);
         self.after_update(id, update.snapshot);
     }
 
-    fn retire_topics(&mut self, id: i32, reading: &Reading) {
+    fn retire_topics(&mut self, id: i32, gone: &[(Uuid, Gone)]) {
         let unique = self.rng.uuid();
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
-        let mut gone: Vec<(Uuid, bool)> = reading.deleted.iter().map(|id| (*id, false)).collect();
-        gone.extend(reading.missing.iter().map(|id| (*id, true)));
         let mut effects = Effects::new();
-        let (any, mut forgotten) = (!gone.is_empty(), Vec::new());
-        for (topic_id, aside) in gone {
+        let mut forgotten = Vec::new();
+        for (topic_id, how) in gone.iter().copied() {
             serving.topics.remove(&topic_id);
             serving.records.retain(|tp, _| tp.0 != topic_id);
             serving.unwell.retain(|tp, _| tp.0 != topic_id);
             for (tp, mut replica) in serving.replicas.extract_if(.., |tp, _| tp.0 == topic_id) {
                 replica.partition.resign(&mut effects);
-                if aside {
+                if how == Gone::Missing {
                     let partition = TopicPartition::new(replica.name.as_str(), tp.1);
                     // What stays in the way is moved aside when the name is needed.
                     let _ = serving.logs.set_aside(&partition, unique);
@@ -89,12 +82,12 @@ impl World {
                     let _ = taffrail_log::remove_dir(serving.logs.storage(), &path);
                 }
             }
-            if !aside {
+            if how == Gone::Deleted {
                 serving.logs.forget(topic_id);
                 forgotten.push(topic_id);
             }
         }
-        if any {
+        if !gone.is_empty() {
             // A checkpoint that cannot be written now is written in a while.
             let _ = serving.checkpoint();
         }
@@ -113,11 +106,6 @@ impl World {
         for (record, (unique, life)) in records.iter().zip(uniques) {
             let tp = (record.topic_id, record.partition);
             let Some(name) = serving.topics.get(&tp.0).map(|topic| topic.name.to_string()) else { continue };
-            let known = serving.records.get(&tp).map(|known| known.partition_epoch);
-            if known.is_some_and(|known| known > record.partition_epoch) {
-                // Published late (rule 2).
-                continue;
-            }
             serving.records.insert(tp, record.clone());
             if !record.replicas.contains(&id) || serving.replicas.contains_key(&tp) {
                 serving.unwell.remove(&tp);
@@ -197,17 +185,12 @@ impl World {
             let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else {
                 return;
             };
-            let held = serving.replicas.get(&tp).map(|replica| replica.partition.record().partition_epoch);
-            if held.is_none_or(|held| held > record.partition_epoch) {
-                continue;
-            }
+            let Some(mut replica) = serving.replicas.remove(&tp) else { continue };
             let mut effects = Effects::new();
-            if let Some(mut replica) = serving.replicas.remove(&tp) {
-                replica.partition.resign(&mut effects);
-                let partition = TopicPartition::new(replica.name.as_str(), tp.1);
-                let _ = serving.logs.set_aside(&partition, unique);
-                let _ = serving.checkpoint();
-            }
+            replica.partition.resign(&mut effects);
+            let partition = TopicPartition::new(replica.name.as_str(), tp.1);
+            let _ = serving.logs.set_aside(&partition, unique);
+            let _ = serving.checkpoint();
             self.carry_out(id, effects);
         }
     }
