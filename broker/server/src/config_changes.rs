@@ -6,6 +6,7 @@ use taffrail_control::session::{
     ApiError, ConfigChange, ConfigOp, ConfigResource, ControllerRequest, ControllerResponse,
 };
 use taffrail_log::names::is_legal_topic;
+use taffrail_protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::broker::Broker;
@@ -112,13 +113,13 @@ fn change(
     Ok(ConfigChange { resource, replace, ops })
 }
 
-/// Carries out the changes, each for itself; the outcome of each. A resource that is named twice is left alone.
+/// Carries out the changes, each for itself; what to answer for each. A resource that is named twice is left alone.
 pub async fn carry_out(
     broker: &Broker,
     api: ApiKey,
     mut wanted: Vec<Wanted>,
     validate_only: bool,
-) -> Vec<(i8, String, Result<(), ApiError>)> {
+) -> Vec<AlterConfigsResourceResponse<'static>> {
     refuse_named_twice(&mut wanted);
     let (named, changes): (Vec<_>, Vec<_>) =
         wanted.into_iter().map(|wanted| ((wanted.resource_type, wanted.name), wanted.change)).unzip();
@@ -128,14 +129,19 @@ pub async fn carry_out(
         _ => None,
     };
     let outcomes = decide_each(&broker.controller, 0, changes, request, each).await;
-    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-        broker.metrics.request_error(api, error.code);
-    }
-    named
-        .into_iter()
-        .zip(outcomes)
-        .map(|((resource_type, name), outcome)| (resource_type, name, outcome))
-        .collect()
+    let response = |((resource_type, name), outcome): ((i8, String), Result<(), ApiError>)| {
+        let error = outcome.err();
+        if let Some(error) = &error {
+            broker.metrics.request_error(api, error.code);
+        }
+        AlterConfigsResourceResponse {
+            error_code: error.as_ref().map_or(ErrorCode::NONE, |error| error.code),
+            error_message: error.map(|error| error.message.into()),
+            resource_type,
+            resource_name: name.into(),
+        }
+    };
+    named.into_iter().zip(outcomes).map(response).collect()
 }
 
 fn refuse_named_twice(wanted: &mut [Wanted]) {

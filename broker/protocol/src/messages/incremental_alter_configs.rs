@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::{ErrorCode, Message};
+use super::alter_configs::AlterConfigsResourceResponse;
+use crate::Message;
 
 /// What the client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
@@ -44,17 +45,4 @@ pub struct IncrementalAlterConfigsResponse<'a> {
     pub throttle_time_ms: i32,
     /// One answer per resource.
     pub responses: Vec<AlterConfigsResourceResponse<'a>>,
-}
-
-/// How it went for one resource.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-pub struct AlterConfigsResourceResponse<'a> {
-    /// What went wrong, or `NONE`.
-    pub error_code: ErrorCode,
-    /// What went wrong, in words; null if nothing did.
-    pub error_message: Option<Cow<'a, str>>,
-    /// What it is (`ConfigResource.Type`): 2 a topic, 4 a broker.
-    pub resource_type: i8,
-    /// The resource's name: a topic's, or a broker's id.
-    pub resource_name: Cow<'a, str>,
 }

@@ -1,10 +1,9 @@
 //! AlterConfigs (key 33): the whole configuration of resources replaced. [`super::incremental_alter_configs`] is what
 //! clients use today.
 
-use taffrail_control::session::{ApiError, ConfigOp};
-use taffrail_protocol::messages::alter_configs::AlterConfigsResourceResponse;
+use taffrail_control::session::ConfigOp;
+use taffrail_protocol::ApiKey;
 use taffrail_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
-use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::call::Call;
 use crate::config_changes::{Wanted, carry_out};
@@ -30,19 +29,7 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
     let (wanted, validate_only) = (wanted.collect(), request.validate_only);
     let context = call.context.clone();
     call.answer_later(move |broker| async move {
-        let outcomes = carry_out(&broker, ApiKey::AlterConfigs, wanted, validate_only).await;
-        let response = |(resource_type, name, outcome): (_, String, Result<(), ApiError>)| {
-            let error = outcome.err();
-            AlterConfigsResourceResponse {
-                error_code: error.as_ref().map_or(ErrorCode::NONE, |error| error.code),
-                error_message: error.map(|error| error.message.into()),
-                resource_type,
-                resource_name: name.into(),
-            }
-        };
-        AlterConfigsResponse {
-            throttle_time_ms: throttle_time_ms(&context),
-            responses: outcomes.into_iter().map(response).collect(),
-        }
+        let responses = carry_out(&broker, ApiKey::AlterConfigs, wanted, validate_only).await;
+        AlterConfigsResponse { throttle_time_ms: throttle_time_ms(&context), responses }
     })
 }
