@@ -281,6 +281,18 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl From<session::Endpoint> for Endpoint {
+    fn from(session::Endpoint { listener, host, port }: session::Endpoint) -> Self {
+        Self { listener, host, port }
+    }
+}
+
+impl From<Endpoint> for session::Endpoint {
+    fn from(Endpoint { listener, host, port }: Endpoint) -> Self {
+        Self { listener, host, port }
+    }
+}
+
 /// A registered broker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BrokerState {
@@ -545,6 +557,26 @@ impl PartitionState {
         self.replicas.iter().copied().filter(|id| !self.removing.contains(id)).collect()
     }
 
+    /// The record as brokers are told it.
+    pub fn published(&self, topic_id: Uuid, creation: u64) -> session::PartitionRecord {
+        let members = |members: &[Member]| members.iter().copied().map(Into::into).collect();
+        session::PartitionRecord {
+            topic_id,
+            partition: self.partition,
+            creation,
+            replicas: self.replicas.clone(),
+            leader: self.leader.map(Into::into),
+            leader_epoch: self.leader_epoch,
+            partition_epoch: self.partition_epoch,
+            isr: members(&self.isr),
+            elr: members(&self.elr),
+            min_isr: self.min_isr,
+            adding: self.adding.clone(),
+            removing: self.removing.clone(),
+            unclean_epoch: self.unclean_epoch,
+        }
+    }
+
     /// The record with `change` made, and the epochs raised as rule 2 demands. The one way to change a record.
     pub(crate) fn next(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut next = self.clone();
@@ -631,6 +663,36 @@ mod tests {
             unclean_epoch: None,
             other: Other::new(),
         }
+    }
+
+    #[test]
+    fn brokers_are_told_all_of_a_record() {
+        let member = |broker_id, incarnation| Member { broker_id, incarnation };
+        let state = PartitionState {
+            replicas: vec![1, 2, 3, 4],
+            elr: vec![member(2, 6)],
+            adding: vec![3],
+            removing: vec![4],
+            unclean_epoch: Some(0),
+            ..record()
+        };
+        let told = |broker_id, incarnation| session::Member { broker_id, incarnation };
+        let expected = session::PartitionRecord {
+            topic_id: Uuid([1; 16]),
+            partition: 3,
+            creation: 9,
+            replicas: vec![1, 2, 3, 4],
+            leader: Some(told(1, 5)),
+            leader_epoch: 2,
+            partition_epoch: 7,
+            isr: vec![told(1, 5)],
+            elr: vec![told(2, 6)],
+            min_isr: 1,
+            adding: vec![3],
+            removing: vec![4],
+            unclean_epoch: Some(0),
+        };
+        assert_eq!(state.published(Uuid([1; 16]), 9), expected);
     }
 
     #[test]

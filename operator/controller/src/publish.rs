@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taffrail_control::session::{
-    BrokerConfigRecord, BrokerRecord, ClusterUpdate, Endpoint, PartitionRecord, TopicRecord,
-};
+use taffrail_control::session::{BrokerConfigRecord, BrokerRecord, ClusterUpdate, Endpoint, TopicRecord};
 use taffrail_protocol::Uuid;
 
 use crate::model::{BrokerConfigState, BrokerState, ClusterState, Member, PartitionState, TopicEntry};
@@ -103,7 +101,7 @@ impl Published {
                 }
                 None => known.epochs.push(state.partition_epoch),
             }
-            self.pending.partitions.push(partition_record(topic_id, creation, state));
+            self.pending.partitions.push(state.published(topic_id, creation));
         }
     }
 
@@ -141,7 +139,7 @@ impl Published {
         };
         for Known { topic, .. } in self.topics.values() {
             let states = (0..topic.partition_count).filter_map(|partition| record(&topic.name, partition));
-            let published = |state: &PartitionState| partition_record(topic.topic_id, topic.creation, state);
+            let published = |state: &PartitionState| state.published(topic.topic_id, topic.creation);
             snapshot.partitions.extend(states.map(published));
             snapshot.topics.push(topic.clone());
         }
@@ -151,12 +149,7 @@ impl Published {
 
 /// Where clients reach the broker.
 pub(crate) fn endpoints(broker: &BrokerState) -> Vec<Endpoint> {
-    let endpoint = |e: &crate::model::Endpoint| Endpoint {
-        listener: e.listener.clone(),
-        host: e.host.clone(),
-        port: e.port,
-    };
-    broker.endpoints.iter().map(endpoint).collect()
+    broker.endpoints.iter().cloned().map(Into::into).collect()
 }
 
 fn broker_record(broker: &BrokerState, peer_token: Option<Uuid>) -> BrokerRecord {
@@ -173,22 +166,4 @@ fn broker_record(broker: &BrokerState, peer_token: Option<Uuid>) -> BrokerRecord
 
 fn broker_config_record(state: &BrokerConfigState) -> BrokerConfigRecord {
     BrokerConfigRecord { broker_id: state.broker_id, config: state.config.clone() }
-}
-
-fn partition_record(topic_id: Uuid, creation: u64, state: &PartitionState) -> PartitionRecord {
-    PartitionRecord {
-        topic_id,
-        partition: state.partition,
-        creation,
-        replicas: state.replicas.clone(),
-        leader: state.leader.map(Into::into),
-        leader_epoch: state.leader_epoch,
-        partition_epoch: state.partition_epoch,
-        isr: state.isr.iter().copied().map(Into::into).collect(),
-        elr: state.elr.iter().copied().map(Into::into).collect(),
-        min_isr: state.min_isr,
-        adding: state.adding.clone(),
-        removing: state.removing.clone(),
-        unclean_epoch: state.unclean_epoch,
-    }
 }

@@ -194,13 +194,9 @@ fn register(
     if state.cluster_id.is_empty() {
         state.cluster_id = Uuid(random()).to_string();
     }
-    let Registration { broker_id, process_id, rack, log_dirs, peer_address, .. } = registration.clone();
-    let endpoint = |e: &taffrail_control::session::Endpoint| Endpoint {
-        listener: e.listener.clone(),
-        host: e.host.clone(),
-        port: e.port,
-    };
-    let endpoints: Vec<Endpoint> = registration.endpoints.iter().map(endpoint).collect();
+    let Registration { broker_id, process_id, endpoints, rack, log_dirs, peer_address, .. } =
+        registration.clone();
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().map(Into::into).collect();
     let before = state.broker(broker_id).cloned();
     if let Some(same) = before.as_ref().filter(|broker| broker.process_id == process_id) {
         let member = same.member();

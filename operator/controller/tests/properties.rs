@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use taffrail_control::session::{
     CONTRACT_VERSION, ConfigChange, ConfigOp, ConfigResource, ControllerRequest as Request,
     ControllerResponse as Response, ElectionKind, FromController, HeldPartition, IsrProposal, LogClaim,
-    LogEnd, LogState, MorePartitions, NewTopic, PartitionRecord, Reassignment, Registration, ReplicaHealth,
-    ToController, TopicRef,
+    LogEnd, LogState, MorePartitions, NewTopic, Reassignment, Registration, ReplicaHealth, ToController,
+    TopicRef,
 };
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
@@ -26,21 +26,6 @@ use taffrail_protocol::Uuid;
 /// Two pairs of these collide.
 const NAMES: [&str; 6] = ["a", "b.c", "b_c", "d", "e.f", "e_f"];
 const BROKERS: i32 = 3;
-
-/// Whether brokers are told what is stored.
-fn is_record_of(told: &PartitionRecord, stored: &PartitionState) -> bool {
-    let members = |told: &[taffrail_control::session::Member],
-                   stored: &[taffrail_controller::model::Member]| {
-        told.iter().copied().map(taffrail_controller::model::Member::from).eq(stored.iter().copied())
-    };
-    told.replicas == stored.replicas
-        && told.leader.map(taffrail_controller::model::Member::from) == stored.leader
-        && (told.leader_epoch, told.partition_epoch) == (stored.leader_epoch, stored.partition_epoch)
-        && members(&told.isr, &stored.isr)
-        && members(&told.elr, &stored.elr)
-        && (told.min_isr, told.unclean_epoch) == (stored.min_isr, stored.unclean_epoch)
-        && (&told.adding, &told.removing) == (&stored.adding, &stored.removing)
-}
 
 #[derive(Debug, Clone)]
 enum Fate {
@@ -418,7 +403,8 @@ impl World {
                 for partition in &update.partitions {
                     let (id, state) = (partition.topic_id, partition);
                     let stored = &self.history.records[&(id, state.partition, state.partition_epoch)];
-                    assert!(stored.iter().any(|stored| is_record_of(state, stored)), "published after done");
+                    let told = |stored: &PartitionState| stored.published(id, state.creation) == *state;
+                    assert!(stored.iter().any(told), "published after done");
                     assert_eq!(stored.len(), 1, "what is published is the only record of its epoch");
                     let told = node.told.insert((session, id, state.partition), state.partition_epoch);
                     assert!(told.is_none_or(|told| told < state.partition_epoch), "epochs told only grow");

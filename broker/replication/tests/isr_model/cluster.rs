@@ -47,22 +47,7 @@ pub fn stored(record: &PartitionRecord) -> PartitionState {
 
 /// The record as it is published.
 fn published(state: PartitionState) -> PartitionRecord {
-    let members = |members: Vec<Member>| members.into_iter().map(Into::into).collect();
-    PartitionRecord {
-        topic_id: Uuid::ZERO,
-        partition: state.partition,
-        creation: 1,
-        replicas: state.replicas,
-        leader: state.leader.map(Into::into),
-        leader_epoch: state.leader_epoch,
-        partition_epoch: state.partition_epoch,
-        isr: members(state.isr),
-        elr: members(state.elr),
-        min_isr: state.min_isr,
-        adding: state.adding,
-        removing: state.removing,
-        unclean_epoch: state.unclean_epoch,
-    }
+    state.published(Uuid::ZERO, 1)
 }
 
 fn registrations(brokers: &[Registered]) -> ClusterState {
