@@ -142,11 +142,6 @@ impl LeaderState {
         }
     }
 
-    /// Notes that a follower is told the high watermark; returns whether that is more than it knew.
-    pub fn tell_high_watermark(&mut self, broker_id: i32, high_watermark: i64) -> bool {
-        self.follower(broker_id).is_some_and(|follower| follower.tell_high_watermark(high_watermark))
-    }
-
     fn follower(&mut self, broker_id: i32) -> Option<&mut Progress> {
         self.followers.iter_mut().find(|follower| follower.member.broker_id == broker_id)
     }

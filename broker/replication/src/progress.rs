@@ -29,7 +29,6 @@ pub struct Progress {
     silent_since_it_left: bool,
     refusals: u32,
     refused_until_ms: i64,
-    told_high_watermark: i64,
 }
 
 /// A fetch that counts.
@@ -62,7 +61,6 @@ impl Progress {
             silent_since_it_left: false,
             refusals: 0,
             refused_until_ms: NEVER_MS,
-            told_high_watermark: -1,
         }
     }
 
@@ -128,13 +126,6 @@ impl Progress {
     pub fn refused(&mut self, now_ms: i64) {
         self.refused_until_ms = now_ms + (REFUSED_PAUSE_MS << self.refusals.min(MOST_DOUBLINGS));
         self.refusals = self.refusals.saturating_add(1);
-    }
-
-    /// Notes that it is told `high_watermark`; returns whether that is more than it knew.
-    pub fn tell_high_watermark(&mut self, high_watermark: i64) -> bool {
-        let news = high_watermark > self.told_high_watermark;
-        self.told_high_watermark = high_watermark;
-        news
     }
 
     /// For how long it has not been caught up. Milliseconds; 0 when it is.

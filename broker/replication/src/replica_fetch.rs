@@ -40,9 +40,6 @@ pub struct ReplicaRead<F> {
     pub diverging: Option<EpochEntry>,
     /// The leader's high watermark.
     pub high_watermark: i64,
-    /// Whether that is more than the follower was told with its last answer: then the answer should not wait for records
-    /// (KIP-392), or the follower's consumers would.
-    pub high_watermark_is_news: bool,
     /// Where the leader's log starts.
     pub log_start_offset: i64,
     /// The leader's last stable offset.

@@ -615,17 +615,13 @@ fn a_fetch_outside_of_the_log_learns_where_the_log_starts_and_does_not_count() {
 #[test]
 fn a_follower_is_told_a_new_high_watermark_without_waiting_for_records() {
     let (mut a, _b, _c) = three();
-    let news = |a: &mut Node, fetch: &ReplicaFetch| {
-        a.partition.replica_fetch(NOW, fetch, &mut a.effects).unwrap().high_watermark_is_news
-    };
     a.append(1);
-    assert!(news(&mut a, &fetch(B, 1, 0, 0)), "at first everything is news");
-    assert!(!news(&mut a, &fetch(B, 1, 0, 0)));
+    assert_eq!(ask(&mut a, &fetch(B, 1, 0, 0)).high_watermark, 0);
     a.partition.await_append("B");
     a.told();
-    assert!(news(&mut a, &fetch(C, 1, 0, 0)));
+    assert_eq!(ask(&mut a, &fetch(C, 1, 0, 0)).high_watermark, 1);
     assert_eq!(a.told(), [Effect::Readable { token: "B", bytes: 0 }]);
-    assert!(news(&mut a, &fetch(B, 1, 0, 0)));
+    assert_eq!(ask(&mut a, &fetch(B, 1, 0, 0)).high_watermark, 1);
 }
 
 #[test]

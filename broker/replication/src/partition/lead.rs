@@ -66,13 +66,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             fetch.at_least_one_batch,
             leader_end_offset,
         )?;
-        let news = match &mut self.role {
-            Role::Leader(leader) => leader.tell_high_watermark(fetch.replica.broker_id, self.high_watermark),
-            Role::Idle | Role::Follower(_) => false,
-        };
         Ok(ReplicaRead {
             records: read.records.filter(|range| range.len >= range.first_batch_len),
-            high_watermark_is_news: news,
             ..self.answer(ErrorCode::NONE, None)
         })
     }
@@ -100,7 +95,6 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             records: None,
             diverging,
             high_watermark: self.high_watermark,
-            high_watermark_is_news: false,
             log_start_offset: self.log.log_start_offset(),
             last_stable_offset: self.log.last_stable_offset(self.high_watermark),
         }
