@@ -83,6 +83,28 @@ pub struct Registration {
     pub resumes: Option<u64>,
 }
 
+impl Registration {
+    /// What a new process of a broker says whose disks belong to no cluster yet, that nobody reaches, and that replicates
+    /// nothing. It has no secret: whoever gives it a `peer_address` must draw a `peer_token` too.
+    pub fn new(broker_id: i32, process_id: Uuid, claim: LogClaim) -> Self {
+        Self {
+            contract_version: CONTRACT_VERSION,
+            cluster_id: None,
+            broker_id,
+            process_id,
+            claim,
+            last_incarnation: None,
+            endpoints: Vec::new(),
+            rack: None,
+            log_dirs: Vec::new(),
+            features: Vec::new(),
+            peer_address: None,
+            peer_token: Uuid::ZERO,
+            resumes: None,
+        }
+    }
+}
+
 /// A message from broker to controller.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToController {

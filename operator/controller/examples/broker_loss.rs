@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use taffrail_control::session::{
-    CONTRACT_VERSION, ControllerRequest, FromController, IsrProposal, LogClaim, NewTopic, Registration,
-    ToController,
+    ControllerRequest, FromController, IsrProposal, LogClaim, NewTopic, Registration, ToController,
 };
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{Object, ObjectKey};
@@ -82,21 +81,7 @@ impl Bench {
 }
 
 fn registration(broker_id: i32) -> Registration {
-    Registration {
-        contract_version: CONTRACT_VERSION,
-        cluster_id: None,
-        broker_id,
-        process_id: Uuid([broker_id as u8; 16]),
-        claim: LogClaim::Unclean,
-        last_incarnation: None,
-        endpoints: Vec::new(),
-        rack: None,
-        log_dirs: Vec::new(),
-        features: Vec::new(),
-        peer_address: None,
-        peer_token: Uuid([1; 16]),
-        resumes: None,
-    }
+    Registration::new(broker_id, Uuid([broker_id as u8; 16]), LogClaim::Unclean)
 }
 
 /// Resident memory in KiB, as Linux tells it.

@@ -287,24 +287,10 @@ fn refusal(state: &ClusterState, registration: &Registration) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_control::session::CONTRACT_VERSION;
 
     fn registration(process: u8, last_incarnation: Option<u64>) -> Registration {
-        Registration {
-            contract_version: CONTRACT_VERSION,
-            cluster_id: None,
-            broker_id: 1,
-            process_id: Uuid([process; 16]),
-            claim: if last_incarnation.is_some() { LogClaim::Clean } else { LogClaim::Unclean },
-            last_incarnation,
-            endpoints: Vec::new(),
-            rack: None,
-            log_dirs: Vec::new(),
-            features: Vec::new(),
-            peer_address: None,
-            peer_token: Uuid::ZERO,
-            resumes: None,
-        }
+        let claim = if last_incarnation.is_some() { LogClaim::Clean } else { LogClaim::Unclean };
+        Registration { last_incarnation, ..Registration::new(1, Uuid([process; 16]), claim) }
     }
 
     fn registered(state: &mut ClusterState, registration: &Registration) -> BrokerState {

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use taffrail_control::session::{
-    CONTRACT_VERSION, ConfigChange, ConfigOp, ConfigResource, ControllerRequest as Request,
-    ControllerResponse as Response, ElectionKind, FromController, HeldPartition, IsrProposal, LogClaim,
-    LogEnd, LogState, MorePartitions, NewTopic, Reassignment, Registration, ReplicaHealth, ToController,
-    TopicRef,
+    ConfigChange, ConfigOp, ConfigResource, ControllerRequest as Request, ControllerResponse as Response,
+    ElectionKind, FromController, HeldPartition, IsrProposal, LogClaim, LogEnd, LogState, MorePartitions,
+    NewTopic, Reassignment, Registration, ReplicaHealth, ToController, TopicRef,
 };
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
@@ -496,20 +495,10 @@ impl World {
         if !same_process {
             process.0 = process.0.wrapping_add(1);
         }
+        let claim = if kept && process.1.is_some() { LogClaim::Clean } else { LogClaim::Unclean };
         let registration = Registration {
-            contract_version: CONTRACT_VERSION,
-            cluster_id: None,
-            broker_id: broker,
-            process_id: Uuid([process.0; 16]),
-            claim: if kept && process.1.is_some() { LogClaim::Clean } else { LogClaim::Unclean },
             last_incarnation: process.1,
-            endpoints: Vec::new(),
-            rack: None,
-            log_dirs: Vec::new(),
-            features: Vec::new(),
-            peer_address: None,
-            peer_token: Uuid::ZERO,
-            resumes: None,
+            ..Registration::new(broker, Uuid([process.0; 16]), claim)
         };
         self.next_session += 1;
         let session = SessionId(self.next_session);

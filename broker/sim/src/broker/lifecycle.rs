@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use taffrail_control::session::{
-    CONTRACT_VERSION, FromController, LogClaim, Member, Registration, ToController,
-};
+use taffrail_control::session::{FromController, LogClaim, Member, Registration, ToController};
 use taffrail_log::{DirState, LogConfig, LogDir, MemoryStorage, MetaProperties, Storage, inspect};
 use taffrail_protocol::Uuid;
 use taffrail_replication::disk::claim::{Claim, DirFate, claim};
@@ -68,19 +66,12 @@ impl World {
         self.note(&[11, id as u64, run], || format!("broker {id} starts: {stated:?}"));
         let properties = recovered.dir.as_ref().map(|dir| dir.properties());
         let registration = Registration {
-            contract_version: CONTRACT_VERSION,
             cluster_id: properties.map(|properties| properties.cluster_id.clone()),
-            broker_id: id,
-            process_id,
-            claim: stated.claim,
             last_incarnation: stated.last_incarnation,
-            endpoints: Vec::new(),
-            rack: None,
             log_dirs: vec![properties.map_or(directory_id, |properties| properties.directory_id)],
-            features: Vec::new(),
             peer_address: Some(([127, 0, 0, 1], 9_000 + id as u16).into()),
             peer_token: process_id,
-            resumes: None,
+            ..Registration::new(id, process_id, stated.claim)
         };
         let process = Process {
             run,

@@ -66,19 +66,9 @@ fn remote(addresses: &[ControllerUrl]) -> RemoteController {
 
 fn registration(broker_id: i32, process: u8) -> Registration {
     Registration {
-        contract_version: CONTRACT_VERSION,
-        cluster_id: None,
-        broker_id,
-        process_id: Uuid([process; 16]),
-        claim: LogClaim::Unclean,
-        last_incarnation: None,
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }],
-        rack: None,
         log_dirs: vec![Uuid([9; 16])],
-        features: Vec::new(),
-        peer_address: None,
-        peer_token: Uuid::ZERO,
-        resumes: None,
+        ..Registration::new(broker_id, Uuid([process; 16]), LogClaim::Unclean)
     }
 }
 

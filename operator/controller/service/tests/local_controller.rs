@@ -25,20 +25,13 @@ struct Broker {
 }
 
 fn registration(broker_id: i32, last_incarnation: Option<u64>) -> Registration {
+    let process_id = Uuid([last_incarnation.unwrap_or(0) as u8 + 1; 16]);
+    let claim = if last_incarnation.is_some() { LogClaim::SameBoot } else { LogClaim::Unclean };
     Registration {
-        contract_version: CONTRACT_VERSION,
-        cluster_id: None,
-        broker_id,
-        process_id: Uuid([last_incarnation.unwrap_or(0) as u8 + 1; 16]),
-        claim: if last_incarnation.is_some() { LogClaim::SameBoot } else { LogClaim::Unclean },
         last_incarnation,
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }],
-        rack: None,
         log_dirs: vec![Uuid([9; 16])],
-        features: Vec::new(),
-        peer_address: None,
-        peer_token: Uuid::ZERO,
-        resumes: None,
+        ..Registration::new(broker_id, process_id, claim)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use taffrail_control::session::{
-    ApiError, CONTRACT_VERSION, ControllerRequest, ControllerResponse, ElectionKind, FromController,
-    IsrProposal, IsrRefusal, LogClaim, LogEnd, LogState, Member as Named, NewTopic, PartitionRecord,
-    Registration, ReplicaHealth, ToController,
+    ApiError, ControllerRequest, ControllerResponse, ElectionKind, FromController, IsrProposal, IsrRefusal,
+    LogClaim, LogEnd, LogState, Member as Named, NewTopic, PartitionRecord, Registration, ReplicaHealth,
+    ToController,
 };
 use taffrail_controller::message::{Event, Input, Output, SessionId};
 use taffrail_controller::model::{ClusterState, Member, Object, ObjectKey, PartitionState};
@@ -135,19 +135,9 @@ impl Cluster {
         let Some(broker) = self.brokers.get_mut(&id) else { return };
         (broker.session, broker.inbox) = (Some(session), Vec::new());
         let registration = Registration {
-            contract_version: CONTRACT_VERSION,
-            cluster_id: None,
-            broker_id: id,
-            process_id: Uuid([broker.process; 16]),
-            claim,
             last_incarnation: (broker.incarnation > 0).then_some(broker.incarnation),
-            endpoints: Vec::new(),
-            rack: None,
-            log_dirs: Vec::new(),
-            features: Vec::new(),
-            peer_address: None,
             peer_token: Uuid([broker.process + 100; 16]),
-            resumes: None,
+            ..Registration::new(id, Uuid([broker.process; 16]), claim)
         };
         self.input(Input::Said { session, message: ToController::Register(registration) });
         self.settle();
