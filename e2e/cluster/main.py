@@ -30,6 +30,7 @@ def options():
     random_faults = scenarios.add_parser("chaos", help="random faults under load; every record is accounted for")
     random_faults.add_argument("--rounds", type=int, default=10)
     random_faults.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    random_faults.add_argument("--java", action="store_true", help="have Kafka's own producer write too; needs Java and Kafka installed")
     writes = scenarios.add_parser("failover", help="how long writes wait when a leader is killed or stopped")
     writes.add_argument("--kills", type=int, default=10)
     writes.add_argument("--stops", type=int, default=0)
@@ -53,11 +54,13 @@ def main():
     settings = dict(pair.split("=", 1) for pair in given.set)
     network = Namespaces() if given.namespaces else Loopback()
     with network, Cluster(given.broker, program, network, given.work_dir, given.brokers, settings) as cluster:
-        if given.scenario == "chaos":
-            sound = chaos.run(cluster, given.chaos, given.rounds, given.seed)
-        elif given.scenario == "failover":
+        java = None
+        if getattr(given, "java", False):
             quiet = "KAFKA_JAVA_OPTS=-Xmx256m -Dkafka.log.level=ERROR"
-            java = ["env", quiet, Path(os.environ["KAFKA_DIR"]) / "run"] if given.java else None
+            java = ["env", quiet, Path(os.environ["KAFKA_DIR"]) / "run"]
+        if given.scenario == "chaos":
+            sound = chaos.run(cluster, given.chaos, java, given.rounds, given.seed)
+        elif given.scenario == "failover":
             sound = failover.run(cluster, given.chaos, java, given.kills, given.stops, given.partitions, given.rate)
         else:
             sound = leaders.run(cluster, given.kills, given.partitions)

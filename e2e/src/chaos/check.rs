@@ -67,8 +67,9 @@ pub struct Findings {
     pub in_doubt: u64,
     /// In the log again, of producers that are not idempotent: allowed.
     pub repeated: u64,
-    /// In the log behind a later one of the same producer, which is not idempotent and had both under way: allowed, as
-    /// librdkafka does not wait for the old leader's answer before it turns to the new one.
+    /// In the log behind a later one of the same producer, which is not idempotent and had both under way: allowed. One
+    /// request under way is a limit of librdkafka's for each connection. It does not wait for the old leader's answer
+    /// before it turns to the new one, and what the old one never answered is sent again behind what the new one took.
     pub overtaken: u64,
     /// In the log.
     pub in_log: u64,
