@@ -1,5 +1,8 @@
 //! Where the controller is, and how a session with it is opened.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use taffrail_control::grpc::client::{ConnectError, RemoteController};
 use taffrail_control::session::{BrokerEnd, Registration};
 use taffrail_controller_service::ControllerHandle;
@@ -8,12 +11,29 @@ use taffrail_controller_service::ControllerHandle;
 #[derive(Debug, Clone)]
 pub enum ControllerAddress {
     /// In this process.
-    InProcess(ControllerHandle),
+    InProcess(Arc<dyn LocalSessions>),
     /// Reached over the network.
     Remote(RemoteController),
 }
 
+/// Whoever opens sessions within this process.
+pub trait LocalSessions: Debug + Send + Sync + 'static {
+    /// Opens a session. One that cannot be had is over at once.
+    fn connect(&self) -> BrokerEnd;
+}
+
+impl LocalSessions for ControllerHandle {
+    fn connect(&self) -> BrokerEnd {
+        Self::connect(self)
+    }
+}
+
 impl ControllerAddress {
+    /// A controller in this process.
+    pub fn in_process(controller: impl LocalSessions) -> Self {
+        Self::InProcess(Arc::new(controller))
+    }
+
     /// Opens a session with the active controller, for the broker that is about to register; nothing has been said in it
     /// yet.
     ///

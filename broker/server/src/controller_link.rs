@@ -59,8 +59,7 @@ impl ControllerLink {
     }
 
     async fn ask(&self, request_id: u64, request: ControllerRequest) -> Option<ControllerResponse> {
-        let mut sessions = self.inner.session.subscribe();
-        let session = sessions.wait_for(Option::is_some).await.ok()?.clone()?;
+        let session = self.session().await?;
         let (sender, receiver) = oneshot::channel();
         self.inner.waiting.lock().insert(request_id, sender);
         session.send(ToController::Request { request_id, request }).await.ok()?;
@@ -73,6 +72,20 @@ impl ControllerLink {
             // The asker may have given up in this moment.
             let _ = sender.send(response);
         }
+    }
+
+    /// Sends a message in this session, or, while there is none, in the next.
+    pub async fn tell_in_session(&self, message: ToController) {
+        if let Some(session) = self.session().await {
+            // A session that has ended takes nothing.
+            let _ = session.send(message).await;
+        }
+    }
+
+    /// The session that there is, or the next.
+    async fn session(&self) -> Option<mpsc::Sender<ToController>> {
+        let mut sessions = self.inner.session.subscribe();
+        sessions.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// Sends a message that has no answer of its own; waits while the session's queue is full. False if there is no

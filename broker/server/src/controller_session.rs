@@ -13,6 +13,7 @@ use taffrail_control::session::{BrokerEnd, FromController, Registration, ToContr
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::advertised::Advertised;
 use crate::controller_address::ControllerAddress;
 use crate::controller_link::ControllerLink;
 use crate::random;
@@ -37,6 +38,7 @@ pub struct OpenSession {
     pub cluster_id: String,
     /// The broker's incarnation.
     pub incarnation: u64,
+    advertised: Advertised,
 }
 
 /// How an attempt to open a session failed.
@@ -99,9 +101,10 @@ async fn attempt(address: &ControllerAddress, registration: &Registration) -> Re
     let answer =
         answer.map_err(|_| Failure::Passing("the registration was not answered in time".to_owned()))?;
     match answer.ok_or_else(ended)? {
-        FromController::Registered { cluster_id, incarnation, .. } => {
+        FromController::Registered { cluster_id, incarnation, rack, endpoints } => {
             check(registration, &cluster_id, incarnation).map_err(Failure::Refused)?;
-            Ok(OpenSession { end, cluster_id, incarnation })
+            let advertised = Advertised { rack, endpoints };
+            Ok(OpenSession { end, cluster_id, incarnation, advertised })
         }
         FromController::Refused { reason } => Err(Failure::Refused(RefusedError(reason))),
         FromController::Redirect { .. } => {
@@ -140,6 +143,9 @@ pub struct SessionKeeper {
     pub heartbeat_interval: Duration,
     /// Told how far it has come.
     pub state: watch::Sender<SessionState>,
+    /// The broker is about to stop. Each session hears of it: the one that heard first may not live to grant it, and a
+    /// registration made in the next takes the broker for one that stays.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl SessionKeeper {
@@ -172,12 +178,26 @@ impl SessionKeeper {
 
     /// Serves one session to its end; returns why the controller does not want the broker any more, if it does not.
     async fn serve(&self, session: OpenSession) -> Option<RefusedError> {
-        let OpenSession { end: BrokerEnd { sender, receiver }, incarnation, .. } = session;
+        let OpenSession { end: BrokerEnd { sender, receiver }, incarnation, advertised, .. } = session;
         let applied_version = AtomicU64::new(0);
+        let listen = async {
+            self.blocking(move |events| events.registered(advertised)).await?;
+            self.listen(receiver, &sender, incarnation, &applied_version).await
+        };
         tokio::select! {
-            refused = self.listen(receiver, &sender, incarnation, &applied_version) => refused,
+            refused = listen => refused,
             never = self.beat(&sender, incarnation, &applied_version) => match never {},
+            never = self.ask_to_go(incarnation) => match never {},
         }
+    }
+
+    /// Asks once in this session that others take over, when the broker is about to stop.
+    async fn ask_to_go(&self, incarnation: u64) -> Infallible {
+        let mut stopping = self.stopping.clone();
+        if stopping.wait_for(|stopping| *stopping).await.is_ok() {
+            self.link.tell_in_session(ToController::ControlledShutdown { incarnation }).await;
+        }
+        std::future::pending().await
     }
 
     /// Says again and again that the broker is alive, also while an update takes long to apply.

@@ -50,7 +50,7 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
     }
     let controller =
         LocalController::open(&options.data_dir.join(CONTROLLER_DIR), config.cluster_defaults())?;
-    let address = ControllerAddress::InProcess(controller.handle());
+    let address = ControllerAddress::in_process(controller.handle());
     let addresses: Vec<_> = bound.iter().map(|bound| (bound.address, bound.admin_address)).collect();
     let plans = bound.into_iter().map(|bound| bound.plan(&options, config.clone(), address.clone()));
     let started = tokio::select! {

@@ -5,6 +5,7 @@
 //! [`updates`] follows the controller, [`lifecycle`] starts and stops a broker, and [`dev`] a whole cluster.
 
 pub mod admin;
+pub mod advertised;
 pub mod auto_create;
 pub mod boot;
 pub mod broker;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use taffrail_control::session::{CONTRACT_VERSION, Endpoint, LogClaim, Member, Registration, ToController};
+use taffrail_control::session::{CONTRACT_VERSION, Endpoint, LogClaim, Member, Registration};
 use taffrail_log::meta_properties::MetaProperties;
 use taffrail_log::{DirState, FileStorage, LogDir, LogDirError, inspect};
 use tokio::net::TcpListener;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Readiness, Step};
+use crate::advertised::Advertised;
 use crate::boot::{self, BootError};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
@@ -105,6 +106,7 @@ pub struct RunningBroker {
     tasks: Vec<JoinHandle<()>>,
     session: JoinHandle<()>,
     state: watch::Receiver<SessionState>,
+    stopping: watch::Sender<bool>,
 }
 
 impl RunningBroker {
@@ -169,9 +171,11 @@ impl RunningBroker {
         let broker = Arc::new(broker);
         let me = Member { broker_id: id, incarnation };
         let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, &broker)?);
-        let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads);
+        let advertised = Advertised::asked_for(&registration);
+        let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads, advertised);
         let (stop, stopped) = watch::channel(false);
         let (state_sender, mut state) = watch::channel(SessionState::default());
+        let (stopping, is_stopping) = watch::channel(false);
         let keeper = SessionKeeper {
             address: controller,
             registration,
@@ -179,6 +183,7 @@ impl RunningBroker {
             link,
             heartbeat_interval,
             state: state_sender,
+            stopping: is_stopping,
         };
         let session = tokio::spawn(keeper.run(session));
         // The keeper ends with a refusal only.
@@ -195,7 +200,7 @@ impl RunningBroker {
         tasks.push(tokio::spawn(upkeep));
         tasks.extend(replication::start(&broker, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
-        Ok(Self { broker, replicas, incarnation, stop, tasks, session, state })
+        Ok(Self { broker, replicas, incarnation, stop, tasks, session, state, stopping })
     }
 
     /// Completes when the controller does not want this broker any more: another process has its id, say.
@@ -211,14 +216,13 @@ impl RunningBroker {
         }
     }
 
-    /// Asks the controller that others take over what this broker leads, and waits for it.
+    /// Asks the controller that others take over what this broker leads, and waits for it. Should the session break
+    /// meanwhile, the next one is asked.
     pub async fn hand_over(&mut self) {
-        let incarnation = self.incarnation;
-        let granted = async {
-            let told = self.broker.controller.tell(ToController::ControlledShutdown { incarnation }).await;
-            told && self.state.wait_for(|state| state.shutdown_granted).await.is_ok()
-        };
-        if tokio::time::timeout(HANDOVER_PATIENCE, granted).await != Ok(true) {
+        self.stopping.send_replace(true);
+        // An error: the keeper is gone, as the broker was refused.
+        let granted = self.state.wait_for(|state| state.shutdown_granted);
+        if !matches!(tokio::time::timeout(HANDOVER_PATIENCE, granted).await, Ok(Ok(_))) {
             tracing::warn!("the controller did not take over leadership in time; stopping all the same");
         }
     }

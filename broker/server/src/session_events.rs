@@ -3,11 +3,15 @@
 use taffrail_control::session::{ClusterUpdate, HeldPartition, LogEnd, RefusedIsr};
 use taffrail_protocol::Uuid;
 
+use crate::advertised::Advertised;
 use crate::updates::Updates;
 
 /// Acts on what the controller says. The methods run one after the other, in the order in which it was said, on a thread
 /// that may wait for the disk.
 pub trait SessionEvents: Send + Sync + 'static {
+    /// The registration was answered: this is what clients are told of this broker.
+    fn registered(&self, advertised: Advertised);
+
     /// The records that the broker acted on before this session (rule 25): told to the controller as soon as the session
     /// is open, and before anything of the session is applied.
     fn held(&self) -> Vec<HeldPartition>;
@@ -27,6 +31,10 @@ pub trait SessionEvents: Send + Sync + 'static {
 }
 
 impl SessionEvents for Updates {
+    fn registered(&self, advertised: Advertised) {
+        Self::registered(self, advertised);
+    }
+
     fn held(&self) -> Vec<HeldPartition> {
         self.held_records()
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use taffrail_control::session::{
-    ClusterUpdate, HeldPartition, LogEnd, LogState, Member, PartitionRecord, RefusedIsr, TopicRecord,
+    BrokerRecord, ClusterUpdate, HeldPartition, LogEnd, LogState, Member, PartitionRecord, RefusedIsr,
+    TopicRecord,
 };
 
+use crate::advertised::Advertised;
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::broker::Broker;
 use crate::clock;
@@ -30,6 +32,10 @@ pub struct Updates {
     /// Threads that open logs (`num.recovery.threads.per.data.dir`).
     threads: NonZeroUsize,
     ledger: Mutex<TopicLedger>,
+    /// The names of this broker's listeners.
+    listeners: Vec<String>,
+    /// What clients are told of this broker.
+    advertised: Mutex<Advertised>,
 }
 
 /// A topic as an update tells of it.
@@ -47,15 +53,48 @@ struct Change {
 }
 
 impl Updates {
-    /// For the broker `me`.
-    pub fn new(broker: Arc<Broker>, replicas: Arc<Replicas>, me: Member, threads: NonZeroUsize) -> Self {
-        Self { broker, replicas, me, threads, ledger: Mutex::default() }
+    /// For the broker `me`, which asked to be `advertised` so.
+    pub fn new(
+        broker: Arc<Broker>,
+        replicas: Arc<Replicas>,
+        me: Member,
+        threads: NonZeroUsize,
+        advertised: Advertised,
+    ) -> Self {
+        let listeners = advertised.endpoints.iter().map(|endpoint| endpoint.listener.clone()).collect();
+        let advertised = Mutex::new(advertised);
+        Self { broker, replicas, me, threads, ledger: Mutex::default(), listeners, advertised }
+    }
+
+    /// The registration was answered. What the answer says of this broker holds from now on, also in a session that
+    /// brings no newer record of it.
+    pub fn registered(&self, advertised: Advertised) {
+        let cluster = &self.broker.cluster;
+        let own = cluster.broker(self.me.broker_id);
+        if let Some(own) = own.filter(|own| own.incarnation == self.me.incarnation) {
+            let Advertised { rack, endpoints } = advertised.clone();
+            let brokers = vec![BrokerRecord { rack, endpoints, ..(*own).clone() }];
+            cluster.apply_brokers(&ClusterUpdate { brokers, ..ClusterUpdate::default() });
+        }
+        self.is_advertised(advertised);
+    }
+
+    /// Clients are told this of the broker from now on.
+    fn is_advertised(&self, advertised: Advertised) {
+        let before = std::mem::replace(&mut *self.advertised.lock(), advertised.clone());
+        for sentence in advertised.news(&before, &self.listeners) {
+            tracing::warn!("{sentence}");
+        }
     }
 
     /// Applies one update. Blocks on the disk; has to be called within the runtime.
     pub fn apply(&self, update: &ClusterUpdate) {
         dynamic_config::apply(&self.broker, update);
         let cluster = &self.broker.cluster;
+        let own = update.brokers.iter().rfind(|record| record.broker_id == self.me.broker_id);
+        if let Some(own) = own.filter(|own| own.incarnation == self.me.incarnation) {
+            self.is_advertised(Advertised::in_record(own));
+        }
         cluster.apply_brokers(update);
         let reading = self.ledger.lock().read(update);
         for id in &reading.outdated {

@@ -143,16 +143,20 @@ fn broker_entries(broker: &Broker, name: &str) -> Result<Vec<ConfigEntry>, Refus
             "broker {id} can describe its own configuration only, not that of {name:?}: ask that broker"
         ));
     }
-    let own = broker.cluster.brokers().into_iter().find(|record| record.broker_id == broker.id);
+    let own = broker.cluster.broker(broker.id);
     let endpoints = own.iter().flat_map(|record| &record.endpoints);
     let advertised: Vec<_> = endpoints
         .map(|endpoint| format!("{}://{}:{}", endpoint.listener, endpoint.host, endpoint.port))
         .collect();
-    let decided = BTreeMap::from([
+    let mut decided = BTreeMap::from([
         ("advertised.listeners", advertised.join(",")),
         ("broker.id", id.clone()),
         ("node.id", id),
     ]);
+    // The controller may know the rack better than the setting.
+    if let Some(own) = own.filter(|own| own.rack != broker.config.broker_rack) {
+        decided.insert("broker.rack", own.rack.clone().unwrap_or_default());
+    }
     Ok(broker.live.now().describe(&decided))
 }
 

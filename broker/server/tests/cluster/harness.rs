@@ -71,7 +71,7 @@ impl Cluster {
         let settings = self.settings.iter().chain([&rack]).map(|(key, value)| (*key, value.as_str()));
         let mut config = BrokerConfig::from_settings(settings).unwrap();
         config.fit_into(256 << 20);
-        let controller = ControllerAddress::InProcess(self.controller.handle());
+        let controller = ControllerAddress::in_process(self.controller.handle());
         let log_dir = self.dir.path().join(format!("broker-{id}"));
         let running = self.runtime.block_on(async {
             let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,12 +175,17 @@ impl Cluster {
     }
 
     /// Looks until `is_so`.
-    pub fn eventually(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "not in time: {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    pub fn eventually(&self, what: &str, is_so: impl FnMut() -> bool) {
+        eventually(what, is_so);
+    }
+}
+
+/// Looks until `is_so`.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

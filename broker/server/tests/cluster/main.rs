@@ -3,6 +3,7 @@
 
 mod clients;
 mod harness;
+mod scripted;
 #[path = "../wire/harness.rs"]
 #[allow(dead_code, reason = "the tests of one broker use more of it")]
 mod wire;
@@ -11,3 +12,4 @@ mod failover;
 mod followers;
 mod peers;
 mod reassignment;
+mod session;
