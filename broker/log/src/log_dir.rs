@@ -142,6 +142,7 @@ pub struct LogDir<S: Storage> {
     lock: S::Lock,
     properties: MetaProperties,
     clean: bool,
+    closed: bool,
     previous_broker_epoch: Option<i64>,
     recovery_points: Offsets,
     log_starts: Offsets,
@@ -162,7 +163,9 @@ struct Written {
 
 impl<S: Storage> LogDir<S> {
     /// Opens a data directory, or makes one with these properties. One that is there must have the same cluster and node
-    /// ids; its own directory id holds. The marker of a clean stop is taken away, so that it stands for one start only.
+    /// ids; its own directory id holds. The marker of a clean stop lets this one start believe the logs unseen; it is renamed,
+    /// so that the next one still knows that nothing was lost, should this one end before it writes
+    /// ([`forget_closed`](Self::forget_closed)).
     ///
     /// # Errors
     /// When the directory is in use, somebody else's, or cannot be read or written.
@@ -186,16 +189,21 @@ impl<S: Storage> LogDir<S> {
                 properties
             }
         };
-        let marker = path.join(names::CLEAN_SHUTDOWN);
-        let bytes =
-            storage.read_small(&marker, clean_shutdown::MAX_BYTES).map_err(fail("reading its marker"))?;
-        if bytes.is_some() {
-            storage.remove_file(&marker).map_err(fail("removing its marker"))?;
+        let (marker, closed) = (path.join(names::CLEAN_SHUTDOWN), path.join(names::CLOSED));
+        let marker_in = |file: &Path| storage.read_small(file, clean_shutdown::MAX_BYTES);
+        let bytes = marker_in(&marker).map_err(fail("reading its marker"))?;
+        let clean = bytes.is_some();
+        let bytes = if clean {
+            storage.rename(&marker, &closed).map_err(fail("renaming its marker"))?;
             storage.sync_dir(&path).map_err(fail("syncing it"))?;
-        }
+            bytes
+        } else {
+            marker_in(&closed).map_err(fail("reading its marker"))?
+        };
         let read = |name| offset_checkpoint::read(&storage, &path.join(name));
         let mut dir = Self {
-            clean: bytes.is_some(),
+            clean,
+            closed: bytes.is_some(),
             previous_broker_epoch: bytes.as_deref().and_then(clean_shutdown::decode),
             recovery_points: read(names::RECOVERY_POINT_CHECKPOINT)?,
             log_starts: read(names::LOG_START_CHECKPOINT)?,
@@ -243,12 +251,17 @@ impl<S: Storage> LogDir<S> {
         &self.properties
     }
 
-    /// Whether the process before this one stopped in good order.
+    /// Whether the process before this one stopped in good order: the logs need not be looked at.
     pub fn was_clean(&self) -> bool {
         self.clean
     }
 
-    /// The broker epoch that the process before this one had, if it stopped in good order and said.
+    /// Whether the last process that wrote here stopped in good order: nothing was lost.
+    pub fn was_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The broker epoch of the last process that wrote here, if it stopped in good order and said.
     pub fn previous_broker_epoch(&self) -> Option<i64> {
         self.previous_broker_epoch
     }
@@ -445,6 +458,15 @@ impl<S: Storage> LogDir<S> {
         let path = self.path.join(names::CLEAN_SHUTDOWN);
         let written = self.storage.replace_small(&path, clean_shutdown::encode(broker_epoch).as_bytes());
         written.map_err(|source| CheckpointError::Write { path, source })
+    }
+
+    /// To be called before anything is written: the last clean stop tells nothing any more.
+    ///
+    /// # Errors
+    /// When the marker cannot be removed.
+    pub fn forget_closed(&self) -> Result<(), LogDirError> {
+        let removed = self.storage.remove_file(&self.path.join(names::CLOSED));
+        removed.map_err(|source| self.fail("removing its marker", source))
     }
 
     fn fail(&self, action: &'static str, source: io::Error) -> LogDirError {

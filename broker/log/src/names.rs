@@ -21,6 +21,9 @@ pub const CLEANER_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 pub const META_PROPERTIES: &str = "meta.properties";
 /// Stands in a data directory between a clean stop and the next start.
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// The same marker after a start that found it, until a broker is about to write: nothing was lost, and whatever the start
+/// did to the logs is checked by the next one.
+pub const CLOSED: &str = "taffrail.closed";
 /// Is locked while a process uses the data directory.
 pub const LOCK: &str = ".lock";
 /// The directory of Apache Kafka's own metadata log, which only a KRaft node has.

@@ -112,7 +112,12 @@ fn a_clean_stop_is_trusted_once() {
     }
     drop(dir);
     storage.crash(2);
-    assert!(!open(&storage).was_clean(), "the marker stands for one start");
+    let dir = open(&storage);
+    assert!(!dir.was_clean(), "logs are believed unseen in one start only");
+    assert!(dir.was_closed() && dir.previous_broker_epoch() == Some(77), "nothing was written since");
+    dir.forget_closed().unwrap();
+    drop(dir);
+    assert!(!open(&storage).was_closed());
 }
 
 #[test]

@@ -8,6 +8,9 @@
 //! | any | there | no | UNCLEAN |
 //! | any | none, or struck out | any | UNCLEAN |
 //!
+//! The marker outlives starts that never came to write: the note keeps the incarnation that the marker names until the next
+//! registration, and only after that anything is written.
+//!
 //! Several directories are as good as the worst of them.
 
 use std::path::PathBuf;
@@ -21,7 +24,7 @@ use super::note::{Boot, DiskNote};
 /// What became of one log directory since it was last served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirFate {
-    /// The marker of a clean stop was there.
+    /// The marker of a clean stop was there, and nothing was written since.
     pub clean: bool,
     /// The incarnation that the marker named.
     pub marked: Option<u64>,
@@ -66,7 +69,7 @@ impl DirFate {
         short: Vec<ShortLog>,
     ) -> Result<Self, DiskError> {
         Ok(Self {
-            clean: dir.was_clean(),
+            clean: dir.was_closed(),
             marked: dir.previous_broker_epoch().and_then(|epoch| u64::try_from(epoch).ok()),
             note: DiskNote::read(storage, dir.path())?,
             today,
@@ -136,6 +139,10 @@ pub fn reasons(dirs: &[(PathBuf, Option<DirFate>)]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::logs::{RecoveredLogs, ReplicaLogs};
+    use taffrail_control::session::Member;
+    use taffrail_log::{MemoryStorage, MetaProperties};
+    use taffrail_protocol::Uuid;
 
     fn boot(boot_id: &str) -> Boot {
         Boot { boot_id: boot_id.to_owned(), device: 1 }
@@ -175,6 +182,44 @@ mod tests {
         // A marker of a release that named no incarnation proves nothing about this one.
         let nameless = DirFate { clean: true, ..fate(None, before, false) };
         assert_eq!(claim(&[Some(nameless)]).claim, Unclean);
+    }
+
+    #[test]
+    fn a_clean_disk_stays_clean_until_a_broker_is_registered_on_it() {
+        let (storage, path) = (MemoryStorage::new(), PathBuf::from("/data"));
+        let properties =
+            MetaProperties { cluster_id: "c".to_owned(), node_id: 1, directory_id: Uuid([1; 16]) };
+        let dir = || LogDir::open(storage.clone(), path.clone(), properties.clone()).unwrap();
+        let note = |id: &str, incarnation| DiskNote { boot: boot(id), incarnation }.write(&storage, &path);
+        let claimed =
+            |dir: &LogDir<_>| DirFate::of(&storage, dir, boot("today"), Vec::new()).unwrap().claim();
+        let served = |dir, incarnation| {
+            let me = Member { broker_id: 1, incarnation };
+            drop(ReplicaLogs::new(storage.clone(), dir, me, LogClaim::Clean, RecoveredLogs::new()).unwrap());
+        };
+        let first = dir();
+        note("before", 7).unwrap();
+        first.mark_clean(7).unwrap();
+        drop(first);
+        for seed in 0..9 {
+            storage.crash(seed);
+            assert_eq!(claimed(&dir()), LogClaim::Clean, "the machine failed before it was registered");
+        }
+        // The process dies between its note and its first write, and the machine with it: the marker is not of that life.
+        let registered = dir();
+        note("before", 8).unwrap();
+        drop(registered);
+        storage.crash(9);
+        assert_eq!(claimed(&dir()), LogClaim::Unclean);
+        // It comes to serve.
+        let serving = dir();
+        note("before", 7).unwrap();
+        served(serving, 7);
+        assert_eq!(
+            claimed(&dir()),
+            LogClaim::Unclean,
+            "what was found at the start says nothing of what followed"
+        );
     }
 
     #[test]

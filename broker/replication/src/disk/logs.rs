@@ -110,7 +110,7 @@ struct State<S: Storage> {
 
 impl<S: Storage> ReplicaLogs<S> {
     /// The logs of a locked directory, for the broker that was registered as `me` with `claim`. `recovered` are those that
-    /// were opened before.
+    /// were opened before. The note of this incarnation has to be there: from here on the directory is written to.
     ///
     /// # Errors
     /// When the directory's notes cannot be read or written.
@@ -121,6 +121,7 @@ impl<S: Storage> ReplicaLogs<S> {
         claim: LogClaim,
         recovered: RecoveredLogs<S>,
     ) -> Result<Self, LogsStartError> {
+        dir.forget_closed()?;
         let epochs = EpochNotes::open(storage.clone(), dir.path())?;
         let mut strays = BTreeMap::new();
         for path in dir.strays() {
@@ -338,7 +339,7 @@ pub enum LogsStartError {
     /// A file of notes.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A directory that was moved aside.
+    /// A directory that was moved aside, or the marker of the last clean stop.
     #[error(transparent)]
     Dir(#[from] LogDirError),
 }
