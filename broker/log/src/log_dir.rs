@@ -135,6 +135,9 @@ pub fn inspect<S: Storage>(storage: &S, path: &Path) -> Result<DirState, LogDirE
     }
 }
 
+/// More than any time has.
+const MAX_SET_ASIDE_BYTES: u64 = 64;
+
 /// A data directory that is locked by this process until it is dropped.
 pub struct LogDir<S: Storage> {
     storage: S,
@@ -352,14 +355,56 @@ impl<S: Storage> LogDir<S> {
     }
 
     /// Sets a partition's directory aside under a name that is no partition's, and returns where it is now: its log is
-    /// kept, and nobody opens it (`-stray`).
+    /// kept, and nobody opens it (`-stray`). It notes in it that this happened `now_ms`.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn set_aside(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, LogDirError> {
+    pub fn set_aside(
+        &self,
+        partition: &TopicPartition,
+        unique: Uuid,
+        now_ms: i64,
+    ) -> Result<PathBuf, LogDirError> {
         let to = self.path.join(names::stray_dir_name(partition, unique));
         let renamed = self.storage.rename(&self.log_path(partition), &to);
         renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
+        self.sync()?;
+        self.note_set_aside(&to, now_ms);
+        Ok(to)
+    }
+
+    /// After the rename, so that no older note counts. Where it cannot be written the time begins with the next start.
+    fn note_set_aside(&self, stray: &Path, now_ms: i64) {
+        let _ = self.storage.replace_small(&stray.join(names::SET_ASIDE), format!("{now_ms}\n").as_bytes());
+    }
+
+    /// When a directory was set aside. One that does not tell, or tells a time to come, is taken to have been set aside
+    /// `now_ms`, and does tell from then on.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn set_aside_since(&self, stray: &Path, now_ms: i64) -> Result<i64, LogDirError> {
+        let bytes = self.storage.read_small(&stray.join(names::SET_ASIDE), MAX_SET_ASIDE_BYTES);
+        let bytes = bytes.map_err(|source| self.fail("reading since when a log is set aside", source))?;
+        let noted = bytes.and_then(|bytes| str::from_utf8(&bytes).ok()?.trim().parse().ok());
+        let since = noted.filter(|since| (0..=now_ms).contains(since));
+        Ok(since.unwrap_or_else(|| {
+            self.note_set_aside(stray, now_ms);
+            now_ms
+        }))
+    }
+
+    /// Marks a directory that was set aside as one to be deleted, and returns where it is now:
+    /// [`remove_dir`](crate::remove_dir) ends it, in this process or after its end as one of the
+    /// [`leftovers`](Self::leftovers).
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn give_up(&self, stray: &Path) -> Result<PathBuf, LogDirError> {
+        let name = stray.file_name().and_then(|name| names::delete_stray_dir_name(name.to_str()?));
+        let to = name.map(|name| self.path.join(name)).ok_or_else(|| io::ErrorKind::InvalidFilename.into());
+        let renamed = to.and_then(|to| self.storage.rename(stray, &to).map(|()| to));
+        let to = renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
         self.sync()?;
         Ok(to)
     }
@@ -370,8 +415,11 @@ impl<S: Storage> LogDir<S> {
     /// # Errors
     /// When it cannot be renamed.
     pub fn take_back(&self, stray: &Path, partition: &TopicPartition) -> Result<(), LogDirError> {
-        let renamed = self.storage.rename(stray, &self.log_path(partition));
+        let path = self.log_path(partition);
+        let renamed = self.storage.rename(stray, &path);
         renamed.map_err(|source| self.fail("renaming a log's directory", source))?;
+        // Should it stay, it is replaced before it counts again.
+        let _ = self.storage.remove_file(&path.join(names::SET_ASIDE));
         self.sync()
     }
 

@@ -17,6 +17,8 @@ pub const LOG_START_CHECKPOINT: &str = "log-start-offset-checkpoint";
 pub const REPLICATION_CHECKPOINT: &str = "replication-offset-checkpoint";
 /// Holds up to where each compacted log of a data directory is clean.
 pub const CLEANER_CHECKPOINT: &str = "cleaner-offset-checkpoint";
+/// Holds since when a directory has been set aside, in it.
+pub const SET_ASIDE: &str = "taffrail.set-aside";
 /// Says whose data directory it is.
 pub const META_PROPERTIES: &str = "meta.properties";
 /// Stands in a data directory between a clean stop and the next start.
@@ -239,6 +241,14 @@ pub fn stray_dir_name(partition: &TopicPartition, unique: Uuid) -> String {
     marked_dir_name(partition, unique, STRAY_DIR_SUFFIX)
 }
 
+/// The name that a directory which was set aside takes before it is deleted; `None` for other directories.
+pub fn delete_stray_dir_name(stray: &str) -> Option<String> {
+    let front = stray.strip_suffix(STRAY_DIR_SUFFIX)?;
+    // The longer suffix must not make the name too long; its front is for people.
+    let cut = (front.len() + DELETE_DIR_SUFFIX.len()).saturating_sub(MAX_NAME_LEN);
+    Some(format!("{}{DELETE_DIR_SUFFIX}", front.get(cut..)?))
+}
+
 fn marked_dir_name(partition: &TopicPartition, unique: Uuid, suffix: &str) -> String {
     let mut end = String::from(".");
     for byte in unique.0 {
@@ -289,6 +299,11 @@ mod tests {
         assert_eq!(stray, "a-1.01010101010101010101010101010101-stray");
         assert_eq!(DirKind::parse(&stray), DirKind::Stray);
         assert_eq!(partition_of_marked(&stray), Some(TopicPartition::new("a", 1)));
+        let doomed = delete_stray_dir_name(&stray).unwrap();
+        assert_eq!(doomed, "a-1.01010101010101010101010101010101-delete");
+        let longest = delete_stray_dir_name(&stray_dir_name(&partition, Uuid([2; 16]))).unwrap();
+        assert_eq!((longest.len(), DirKind::parse(&longest)), (255, DirKind::Deleted));
+        assert_eq!(delete_stray_dir_name("a-1"), None);
         assert_eq!(partition_of_marked(&name), None, "its partition's number was cut off");
         assert_eq!(partition_of_marked("a-1"), None);
     }

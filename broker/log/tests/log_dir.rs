@@ -129,7 +129,7 @@ fn a_log_that_was_deleted_is_a_leftover_and_one_set_aside_is_kept() {
     drop(dir.create_log(&t(1), Uuid([5; 16]), config(), NOW).unwrap());
     let gone = log.rename_for_deletion(Uuid([6; 16])).unwrap();
     assert!(gone.to_string_lossy().ends_with("/t-0.06060606060606060606060606060606-delete"), "{gone:?}");
-    let stray = dir.set_aside(&t(1), Uuid([7; 16])).unwrap();
+    let stray = dir.set_aside(&t(1), Uuid([7; 16]), 500).unwrap();
     drop((log, dir));
     let dir = open(&storage);
     assert_eq!(dir.partitions(), []);
@@ -140,10 +140,14 @@ fn a_log_that_was_deleted_is_a_leftover_and_one_set_aside_is_kept() {
     assert!(storage.list(&gone).is_err());
     assert_eq!(dir.strays(), std::slice::from_ref(&stray));
     assert_eq!(dir.topic_id_in(&stray).unwrap(), Some(Uuid([5; 16])));
+    assert_eq!(dir.set_aside_since(&stray, 900).unwrap(), 500);
+    assert_eq!(dir.set_aside_since(&stray, 400).unwrap(), 400, "a clock that was set back begins anew");
+    assert_eq!(dir.set_aside_since(&stray, 900).unwrap(), 400);
     dir.create_log(&t(0), Uuid([8; 16]), config(), NOW).unwrap();
     assert!(!dir.has(&t(1)).unwrap());
     dir.take_back(&stray, &t(1)).unwrap();
     assert!(dir.has(&t(1)).unwrap());
+    assert!(storage.list(Path::new("/data/t-1")).unwrap().iter().all(|e| e.name != "taffrail.set-aside"));
     drop(dir);
     storage.crash(3);
     assert_eq!(open(&storage).strays(), [] as [std::path::PathBuf; 0]);

@@ -53,6 +53,8 @@ enum Failure {
 pub struct SessionState {
     /// A state of after the registration has been applied.
     pub caught_up: bool,
+    /// There is a session, and what it began with has been applied: what is known is what the controller knows.
+    pub is_current: bool,
     /// The controller said that the broker may stop.
     pub shutdown_granted: bool,
     /// The controller does not want this broker any more: it has to stop.
@@ -155,6 +157,7 @@ impl SessionKeeper {
             let began = Instant::now();
             let refused = self.serve(session).await;
             self.link.detach();
+            self.state.send_modify(|state| state.is_current = false);
             if let Some(refused) = refused {
                 return self.refuse(refused);
             }
@@ -241,7 +244,10 @@ impl SessionKeeper {
                     applied_version.store(version, Ordering::Relaxed);
                     self.state.send_if_modified(|state| {
                         // The first state may be from before the registration; its correction follows at once.
-                        caught_up && !std::mem::replace(&mut state.caught_up, true)
+                        let is_news = caught_up && !(state.caught_up && state.is_current);
+                        state.caught_up |= caught_up;
+                        state.is_current |= caught_up;
+                        is_news
                     });
                 }
                 FromController::Response { request_id, response } => self.link.respond(request_id, response),

@@ -196,7 +196,8 @@ impl RunningBroker {
         let accepting = |listener| tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone()));
         let mut tasks: Vec<_> = listeners.into_iter().map(accepting).collect();
         tasks.push(tokio::spawn(Arc::clone(&broker.groups).run_clock(stopped.clone())));
-        let upkeep = maintenance::run(Arc::clone(&broker), Arc::clone(&replicas), requests, stopped.clone());
+        let (upkept, session_state) = (Arc::clone(&replicas), state.clone());
+        let upkeep = maintenance::run(Arc::clone(&broker), upkept, requests, session_state, stopped.clone());
         tasks.push(tokio::spawn(upkeep));
         tasks.extend(replication::start(&broker, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);

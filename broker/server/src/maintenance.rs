@@ -1,15 +1,19 @@
-//! Work that no request waits for: syncing sealed segments, checkpoints, forgetting producers.
+//! Work that no request waits for: syncing sealed segments, checkpoints, forgetting producers, deleting what was moved
+//! aside.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_log::TopicPartition;
+use taffrail_replication::disk::logs::Stray;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::Replica;
+use crate::cluster_view::{ClusterView, Leader};
+use crate::controller_session::SessionState;
 use crate::replicas::Replicas;
 use crate::replication::flush;
 
@@ -17,6 +21,8 @@ use crate::replication::flush;
 const QUEUE: usize = 1024;
 /// How often logs are looked at for `flush.ms`, and for `flush.messages` where the queue was full.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often logs that were moved aside are looked at, unless they are kept for less.
+const STRAY_ROUND: Duration = Duration::from_secs(60);
 
 /// The way to ask for a replica to be synced soon.
 #[derive(Clone)]
@@ -47,6 +53,7 @@ pub async fn run(
     broker: Arc<Broker>,
     replicas: Arc<Replicas>,
     mut requests: SyncRequests,
+    session: watch::Receiver<SessionState>,
     mut stop: watch::Receiver<bool>,
 ) {
     let config = &broker.config;
@@ -59,6 +66,9 @@ pub async fn run(
     let mut round = ticks(ROUND);
     let mut checkpoint = ticks(checkpoint_every);
     let mut forget = ticks(forget_every);
+    let retention_ms = config.log_stray_retention_ms;
+    let stray_round = Duration::from_millis(u64::try_from(retention_ms).unwrap_or(u64::MAX));
+    let mut strays = ticks(stray_round.clamp(ROUND, STRAY_ROUND));
     let mut checkpointed = 0;
     loop {
         tokio::select! {
@@ -90,6 +100,12 @@ pub async fn run(
                 checkpoint.reset_immediately();
             }
             _ = forget.tick() => forget_producers(&broker),
+            // What is known without a session may be long outdated.
+            _ = strays.tick(), if retention_ms >= 0 => if session.borrow().is_current {
+                let (broker, replicas) = (Arc::clone(&broker), Arc::clone(&replicas));
+                in_background(move || replicas.delete_strays(retention_ms, |stray| is_unneeded(&broker, stray)))
+                    .await;
+            },
             _ = stop.changed() => return,
         }
     }
@@ -126,6 +142,19 @@ fn fingerprint(replicas: &[(TopicPartition, Arc<Replica>)]) -> i64 {
             .iter()
             .fold(sum, |sum, position| sum.wrapping_mul(31).wrapping_add(*position))
     })
+}
+
+/// Whether a log that was moved aside is needed by nobody: its partition is gone, or somebody leads it (rule 18).
+fn is_unneeded(broker: &Broker, stray: &Stray) -> bool {
+    // A name that was cut belongs to a partition that cannot be told any more.
+    let Some(TopicPartition { topic, partition }) = &stray.partition else { return true };
+    let topic = match stray.topic_id {
+        Some(id) => broker.cluster.topic_by_id(id),
+        None => broker.cluster.topic(topic),
+    };
+    let Some(partition) = topic.as_ref().and_then(|topic| topic.partition(*partition)) else { return true };
+    let is_missed = partition.replica.is_none() && partition.record.replicas.contains(&broker.id);
+    !is_missed && ClusterView::new(&broker.cluster, "").leader(&partition.record) != Leader::None
 }
 
 fn forget_producers(broker: &Broker) {

@@ -16,7 +16,8 @@ use taffrail_protocol::{Uuid, record_batch};
 use taffrail_replication::disk::DiskError;
 use taffrail_replication::disk::claim::{self, Claim, DirFate};
 use taffrail_replication::disk::logs::{
-    LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs, ReplicaLogs, recovery_config, short_logs,
+    LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs, ReplicaLogs, Stray, recovery_config,
+    short_logs,
 };
 use taffrail_replication::disk::opening::{Fresh, Opening};
 use taffrail_replication::partition::Partition;
@@ -123,7 +124,7 @@ impl Replicas {
         for leftover in dir.leftovers() {
             remove(&storage, leftover);
         }
-        let logs = ReplicaLogs::new(storage, dir, me, claim, recovered)?;
+        let logs = ReplicaLogs::new(storage, dir, me, claim, recovered, clock::now_ms())?;
         Ok(Self {
             logs,
             me,
@@ -224,12 +225,31 @@ impl Replicas {
 
     /// Moves the log of a partition aside that is not assigned to this broker (rule 18). Nobody may write to it any more.
     pub fn set_aside(&self, partition: &TopicPartition) {
-        match self.logs.set_aside(partition, random::uuid()) {
+        match self.logs.set_aside(partition, random::uuid(), clock::now_ms()) {
             Ok(to) => {
                 tracing::warn!("{partition} is not assigned to this broker; its log is now {}", to.display());
             }
             Err(error) => {
                 tracing::error!("{partition} is not assigned to this broker and its log stays: {error}");
+            }
+        }
+    }
+
+    /// Deletes the logs that were moved aside `retention_ms` ago or longer and that `may_go` (rule 18). Blocks on the disk.
+    pub fn delete_strays(&self, retention_ms: i64, may_go: impl Fn(&Stray) -> bool) {
+        let now_ms = clock::now_ms();
+        for (stray, given_up) in self.logs.give_up_strays(now_ms, retention_ms, may_go) {
+            let path = stray.path.display();
+            match given_up {
+                Ok(to) => {
+                    let hours = (now_ms - stray.since_ms) / 3_600_000;
+                    tracing::info!(
+                        "{path} is deleted: this broker has not been a replica of it for {hours} hours, and \
+                         log.stray.retention.ms is {retention_ms}"
+                    );
+                    remove(self.logs.storage(), &to);
+                }
+                Err(error) => tracing::error!("{path} is due to be deleted and stays: {error}; trying again"),
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::{
     CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, Poisoned, RecoveryReport,
@@ -88,6 +88,26 @@ pub struct OpenedLog<S: Storage> {
     pub report: Option<RecoveryReport>,
 }
 
+/// A directory that was moved aside (rule 18).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose log it was; `None` where a long name had to be cut.
+    pub partition: Option<TopicPartition>,
+    /// Which topic's; `None` where the directory does not tell.
+    pub topic_id: Option<Uuid>,
+    /// When it was moved aside.
+    pub since_ms: i64,
+}
+
+impl Stray {
+    fn is_of(&self, record: &PartitionRecord) -> bool {
+        let number = self.partition.as_ref().map(|partition| partition.partition);
+        self.topic_id == Some(record.topic_id) && number == Some(record.partition)
+    }
+}
+
 /// The logs of one log directory. All calls block on the disk.
 pub struct ReplicaLogs<S: Storage> {
     storage: S,
@@ -97,13 +117,15 @@ pub struct ReplicaLogs<S: Storage> {
     state: Mutex<State<S>>,
     /// One writer of the checkpoint files at a time.
     checkpointing: Mutex<()>,
+    /// Shared by those who open logs: what they take back must not be given up between their look and their step.
+    opening: RwLock<()>,
 }
 
 struct State<S: Storage> {
     /// Opened at the start and not yet asked for.
     recovered: RecoveredLogs<S>,
-    /// Directories that were moved aside, by topic id and partition.
-    strays: BTreeMap<(Uuid, i32), PathBuf>,
+    /// Directories that were moved aside.
+    strays: Vec<Stray>,
     epochs: EpochNotes<S>,
     note_struck_out: bool,
 }
@@ -120,19 +142,26 @@ impl<S: Storage> ReplicaLogs<S> {
         me: Member,
         claim: LogClaim,
         recovered: RecoveredLogs<S>,
+        now_ms: i64,
     ) -> Result<Self, LogsStartError> {
         dir.forget_closed()?;
         let epochs = EpochNotes::open(storage.clone(), dir.path())?;
-        let mut strays = BTreeMap::new();
-        for path in dir.strays() {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let partition = name.as_deref().and_then(names::partition_of_marked);
-            if let (Some(partition), Some(topic_id)) = (partition, dir.topic_id_in(path)?) {
-                strays.insert((topic_id, partition.partition), path.clone());
-            }
-        }
+        let stray = |path: &PathBuf| {
+            let partition = path.file_name().and_then(|name| names::partition_of_marked(name.to_str()?));
+            let (topic_id, since_ms) = (dir.topic_id_in(path)?, dir.set_aside_since(path, now_ms)?);
+            Ok(Stray { path: path.clone(), partition, topic_id, since_ms })
+        };
+        let strays = dir.strays().iter().map(stray).collect::<Result<_, LogDirError>>()?;
         let state = State { recovered, strays, epochs, note_struck_out: false };
-        Ok(Self { storage, dir, me, claim, state: Mutex::new(state), checkpointing: Mutex::new(()) })
+        Ok(Self {
+            storage,
+            dir,
+            me,
+            claim,
+            state: Mutex::new(state),
+            checkpointing: Mutex::default(),
+            opening: RwLock::default(),
+        })
     }
 
     /// The directory.
@@ -158,6 +187,7 @@ impl<S: Storage> ReplicaLogs<S> {
         unique: Uuid,
         now_ms: i64,
     ) -> Result<Opened<S>, LogsError> {
+        let _nothing_is_given_up = self.opening.read();
         let partition = TopicPartition::new(name, record.partition);
         let disk = self.look(&partition, record)?;
         let verdict = opening(record, self.me, &disk);
@@ -166,7 +196,7 @@ impl<S: Storage> ReplicaLogs<S> {
             Opening::Ignore => None,
             Opening::Open => Some(self.open_named(&partition, record, config, now_ms)?),
             Opening::SetAside(fresh) => {
-                set_aside = Some(self.set_aside(&partition, unique)?);
+                set_aside = Some(self.set_aside(&partition, unique, now_ms)?);
                 self.fresh(fresh, &partition, record, config, now_ms)?
             }
             Opening::Fresh(fresh) => self.fresh(fresh, &partition, record, config, now_ms)?,
@@ -181,7 +211,7 @@ impl<S: Storage> ReplicaLogs<S> {
         let creation = topic_id.and_then(|topic_id| state.epochs.creation(topic_id));
         Ok(OnDisk {
             named: there.then_some(NamedDir { topic_id, creation }),
-            stray: state.strays.contains_key(&(record.topic_id, record.partition)),
+            stray: state.strays.iter().any(|stray| stray.is_of(record)),
             behind: state.epochs.is_behind(record),
             known: state.epochs.knows(record.topic_id, record.partition),
             claim: self.claim,
@@ -231,9 +261,11 @@ impl<S: Storage> ReplicaLogs<S> {
                 Ok(Some(OpenedLog { log, high_watermark: 0, report: None }))
             }
             Fresh::TakeBack => {
-                let stray = self.state.lock().strays.remove(&(record.topic_id, record.partition));
-                if let Some(stray) = stray {
-                    self.dir.take_back(&stray, partition)?;
+                // Of several the one that was written to last.
+                let strays = self.state.lock().strays.clone().into_iter().filter(|stray| stray.is_of(record));
+                if let Some(stray) = strays.max_by_key(|stray| stray.since_ms) {
+                    self.dir.take_back(&stray.path, partition)?;
+                    self.state.lock().strays.retain(|other| other.path != stray.path);
                 }
                 let (storage, path) = (self.storage.clone(), self.dir.log_path(partition));
                 let (log, report) = Log::open(storage, path, config, OpenMode::UNKNOWN, now_ms)?;
@@ -271,15 +303,41 @@ impl<S: Storage> ReplicaLogs<S> {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn set_aside(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, LogDirError> {
+    pub fn set_aside(
+        &self,
+        partition: &TopicPartition,
+        unique: Uuid,
+        now_ms: i64,
+    ) -> Result<PathBuf, LogDirError> {
         let topic_id = self.dir.topic_id_in(&self.dir.log_path(partition))?;
         let recovered = self.state.lock().recovered.remove(partition);
         drop(recovered);
-        let to = self.dir.set_aside(partition, unique)?;
-        if let Some(topic_id) = topic_id {
-            self.state.lock().strays.insert((topic_id, partition.partition), to.clone());
-        }
+        let to = self.dir.set_aside(partition, unique, now_ms)?;
+        let (path, partition) = (to.clone(), Some(partition.clone()));
+        self.state.lock().strays.push(Stray { path, partition, topic_id, since_ms: now_ms });
         Ok(to)
+    }
+
+    /// Gives up the directories that were moved aside `grace_ms` ago or longer and that `may_go` (rule 18), and returns
+    /// each with where it is now, to be removed, or why it is still there. None while logs are being opened: one of them
+    /// may be about to be taken back.
+    pub fn give_up_strays(
+        &self,
+        now_ms: i64,
+        grace_ms: i64,
+        may_go: impl Fn(&Stray) -> bool,
+    ) -> Vec<(Stray, Result<PathBuf, LogDirError>)> {
+        let Some(_none_is_taken_back) = self.opening.try_write() else { return Vec::new() };
+        let strays = self.state.lock().strays.clone();
+        let due = strays.into_iter().filter(|stray| now_ms - stray.since_ms >= grace_ms && may_go(stray));
+        due.map(|stray| {
+            let given_up = self.dir.give_up(&stray.path);
+            if given_up.is_ok() {
+                self.state.lock().strays.retain(|other| other.path != stray.path);
+            }
+            (stray, given_up)
+        })
+        .collect()
     }
 
     /// The partitions that had a directory at the start and still have one.
@@ -359,7 +417,7 @@ mod tests {
 
     fn logs(storage: &MemoryStorage) -> ReplicaLogs<MemoryStorage> {
         let dir = LogDir::open(storage.clone(), PathBuf::from("/data"), properties()).unwrap();
-        ReplicaLogs::new(storage.clone(), dir, ME, LogClaim::SameBoot, BTreeMap::new()).unwrap()
+        ReplicaLogs::new(storage.clone(), dir, ME, LogClaim::SameBoot, BTreeMap::new(), 0).unwrap()
     }
 
     fn open(
@@ -425,6 +483,76 @@ mod tests {
         assert!(opened.log.is_none());
         assert_eq!(opened.verdict, Opening::Fresh(Fresh::Missing));
         assert!(storage.list(Path::new("/data/t-0")).is_err());
+    }
+
+    /// What is given up at a time, of a directory whose only log was moved aside at 1000; the grace is 500.
+    fn given_up(logs: &ReplicaLogs<MemoryStorage>, now_ms: i64, may_go: bool) -> Vec<Stray> {
+        let given_up = logs.give_up_strays(now_ms, 500, |_| may_go).into_iter();
+        let moved = |(stray, to): (Stray, Result<PathBuf, _>)| {
+            assert!(to.unwrap().to_string_lossy().ends_with("-delete"));
+            stray
+        };
+        given_up.map(moved).collect()
+    }
+
+    fn with_a_stray(storage: &MemoryStorage) -> ReplicaLogs<MemoryStorage> {
+        let logs = logs(storage);
+        open(&logs, &of_topic(1, 1), 1);
+        logs.set_aside(&TopicPartition::new("t", 0), Uuid([4; 16]), 1_000).unwrap();
+        logs
+    }
+
+    #[test]
+    fn rule_18_what_was_moved_aside_is_given_up_after_the_grace_and_not_while_it_may_be_needed() {
+        let storage = MemoryStorage::new();
+        let logs = with_a_stray(&storage);
+        assert_eq!(given_up(&logs, 1_499, true), []);
+        assert_eq!(given_up(&logs, 1_500, false), [], "its partition lacks a leader, say");
+        let gone = given_up(&logs, 1_500, true);
+        assert_eq!((gone[0].topic_id, gone[0].since_ms), (Some(Uuid([1; 16])), 1_000));
+        assert_eq!(gone[0].partition, Some(TopicPartition::new("t", 0)));
+        assert_eq!(given_up(&logs, 9_999, true), [], "it is gone");
+        assert_eq!(open(&logs, &of_topic(1, 1), 2).verdict, Opening::Fresh(Fresh::Create));
+        drop(logs);
+        storage.crash(1);
+        assert_eq!(super::tests::logs(&storage).dir().leftovers().len(), 1, "the next start ends it");
+    }
+
+    #[test]
+    fn the_age_of_what_was_moved_aside_survives_a_restart_and_a_clock_that_was_set_back() {
+        for seed in 0..9 {
+            let storage = MemoryStorage::new();
+            drop(with_a_stray(&storage));
+            storage.crash(seed);
+            let at = |now_ms| {
+                let dir = LogDir::open(storage.clone(), PathBuf::from("/data"), properties()).unwrap();
+                let logs = RecoveredLogs::new();
+                ReplicaLogs::new(storage.clone(), dir, ME, LogClaim::SameBoot, logs, now_ms).unwrap()
+            };
+            let logs = at(1_400);
+            assert_eq!(given_up(&logs, 1_499, true), []);
+            drop(logs);
+            let logs = at(600);
+            assert_eq!(
+                given_up(&logs, 1_099, true),
+                [],
+                "counted from when the clock ran true, as far as is known"
+            );
+            assert_eq!(given_up(&logs, 1_100, true).len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_in_time_is_not_given_up() {
+        let storage = MemoryStorage::new();
+        let logs = with_a_stray(&storage);
+        assert_eq!(open(&logs, &of_topic(1, 1), 2).verdict, Opening::Fresh(Fresh::TakeBack));
+        assert_eq!(given_up(&logs, 9_999, true), []);
+        let opening = logs.opening.read();
+        logs.set_aside(&TopicPartition::new("t", 0), Uuid([5; 16]), 9_000).unwrap();
+        assert_eq!(given_up(&logs, 9_999, true), [], "a log is being opened");
+        drop(opening);
+        assert_eq!(given_up(&logs, 9_999, true).len(), 1);
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl World {
 
     fn begin_to_serve(&mut self, id: i32, me: Member, cluster_id: &str) -> Result<(), String> {
         let boot = self.boot(id);
+        let now_ms = self.clock(Node::Broker(id));
         let Some(broker) = self.brokers.get_mut(&id) else { return Ok(()) };
         let storage = broker.storage.clone();
         let Some(process) = broker.process.as_mut() else { return Ok(()) };
@@ -250,8 +251,8 @@ impl World {
             // What cannot be removed now is removed at the next start.
             let _ = taffrail_log::remove_dir(&storage, leftover);
         }
-        let logs =
-            ReplicaLogs::new(storage, dir, me, claim.claim, logs).map_err(|error| error.to_string())?;
+        let logs = ReplicaLogs::new(storage, dir, me, claim.claim, logs, now_ms)
+            .map_err(|error| error.to_string())?;
         process.stage = Stage::Serving(Box::new(Serving {
             me,
             logs,

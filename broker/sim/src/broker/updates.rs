@@ -64,6 +64,7 @@ impl World {
     }
 
     fn retire_topics(&mut self, id: i32, gone: &[(Uuid, Gone)]) {
+        let now_ms = self.clock(Node::Broker(id));
         let unique = self.rng.uuid();
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
         let mut effects = Effects::new();
@@ -77,7 +78,7 @@ impl World {
                 if how == Gone::Missing {
                     let partition = TopicPartition::new(replica.name.as_str(), tp.1);
                     // What stays in the way is moved aside when the name is needed.
-                    let _ = serving.logs.set_aside(&partition, unique);
+                    let _ = serving.logs.set_aside(&partition, unique, now_ms);
                 } else if let Ok(path) = replica.partition.log_mut().rename_for_deletion(unique) {
                     let _ = taffrail_log::remove_dir(serving.logs.storage(), &path);
                 }
@@ -179,6 +180,7 @@ impl World {
 
     /// A replica that the record does not name any more is moved aside (rule 18).
     fn leave_what_is_not_assigned(&mut self, id: i32, records: &[PartitionRecord]) {
+        let now_ms = self.clock(Node::Broker(id));
         for record in records.iter().filter(|record| !record.replicas.contains(&id)) {
             let tp = (record.topic_id, record.partition);
             let unique = self.rng.uuid();
@@ -189,7 +191,7 @@ impl World {
             let mut effects = Effects::new();
             replica.partition.resign(&mut effects);
             let partition = TopicPartition::new(replica.name.as_str(), tp.1);
-            let _ = serving.logs.set_aside(&partition, unique);
+            let _ = serving.logs.set_aside(&partition, unique, now_ms);
             let _ = serving.checkpoint();
             self.carry_out(id, effects);
         }
@@ -209,7 +211,7 @@ impl World {
                 .collect();
             let left = serving.logs.left_from_start().unwrap_or_default();
             for partition in left.iter().filter(|partition| !assigned.contains(partition)) {
-                let _ = serving.logs.set_aside(partition, unique);
+                let _ = serving.logs.set_aside(partition, unique, now_ms);
             }
             if std::mem::take(&mut serving.renewing) {
                 let mut effects = Effects::new();

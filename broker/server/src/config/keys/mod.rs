@@ -1,10 +1,11 @@
 //! Every broker configuration key of Apache Kafka 4.1 (`kafka.server.KafkaConfig`), internal ones included: those that
 //! Taffrail acts on ([`honoured`]) and those that it knows and refuses to change ([`later`]). Beside these, the keys that
-//! can only be set while a broker runs ([`dynamic`]).
+//! can only be set while a broker runs ([`dynamic`]), and those that are not Kafka's ([`own`]).
 
 mod dynamic;
 mod honoured;
 mod later;
+mod own;
 
 #[cfg(test)]
 pub use honoured::RACK_AWARE_SELECTOR;
@@ -78,14 +79,14 @@ impl BrokerKey {
 
     /// The key of this name.
     pub fn find(name: &str) -> Option<&'static BrokerKey> {
-        [honoured::KEYS.as_slice(), later::KEYS.as_slice()]
+        [honoured::KEYS.as_slice(), later::KEYS.as_slice(), own::KEYS.as_slice()]
             .into_iter()
             .find_map(|keys| keys.binary_search_by(|key| key.name.cmp(name)).ok().map(|index| &keys[index]))
     }
 
     /// Every key; those acted on first, each part ordered by name.
     pub fn all() -> impl Iterator<Item = &'static BrokerKey> {
-        honoured::KEYS.iter().chain(later::KEYS.iter())
+        honoured::KEYS.iter().chain(later::KEYS.iter()).chain(own::KEYS.iter())
     }
 }
 
@@ -105,6 +106,7 @@ mod tests {
     #[test]
     fn the_tables_hold_exactly_kafkas_keys_types_and_defaults() {
         let mut ours: Vec<String> = BrokerKey::all()
+            .filter(|key| !own::KEYS.contains(key))
             .map(|key| {
                 let config_type = format!("{:?}", key.config_type).to_uppercase();
                 let different = DIFFERENT.iter().find(|(name, _)| *name == key.name);
@@ -125,6 +127,7 @@ mod tests {
     fn the_tables_are_ordered_and_every_default_is_valid() {
         assert!(honoured::KEYS.is_sorted_by(|a, b| a.name < b.name));
         assert!(later::KEYS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(own::KEYS.is_sorted_by(|a, b| a.name < b.name));
         for key in BrokerKey::all() {
             assert_eq!(BrokerKey::find(key.name), Some(key));
             assert!(key.documentation.ends_with('.'), "{}", key.name);

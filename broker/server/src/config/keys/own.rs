@@ -1,0 +1,20 @@
+//! Keys that Apache Kafka does not have.
+
+use taffrail_control::config_value::Accepts::AtLeast;
+use taffrail_control::config_value::ConfigType::Long;
+
+use super::{BrokerKey, Handling};
+
+/// Ordered by name.
+#[rustfmt::skip]
+pub(super) static KEYS: [BrokerKey; 1] = [
+    BrokerKey {
+        name: "log.stray.retention.ms",
+        config_type: Long,
+        default: Some("604800000"),
+        accepts: AtLeast(-1),
+        handling: Handling::Honoured,
+        documentation: "How long the log of a partition that this broker no longer has is kept aside (-stray) before it is \
+            deleted, counted from when it was moved; -1 keeps it for ever.",
+    },
+];
