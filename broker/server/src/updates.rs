@@ -83,7 +83,7 @@ impl Updates {
     fn is_advertised(&self, advertised: Advertised) {
         let before = std::mem::replace(&mut *self.advertised.lock(), advertised.clone());
         for sentence in advertised.news(&before, &self.listeners) {
-            tracing::warn!("{sentence}");
+            tracing::info!("{sentence}");
         }
     }
 

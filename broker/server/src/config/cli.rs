@@ -21,7 +21,8 @@ macro_rules! broker_settings {
         "\
 Settings are Kafka's broker configuration keys with Kafka's meanings, and Kafka's defaults but for \
 broker.session.timeout.ms (3000) and broker.heartbeat.interval.ms (500). One that Taffrail does not act on yet is refused \
-unless its value is the default. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
+unless its value is the default. One key is not Kafka's: log.stray.retention.ms (604800000), for how long the log of a \
+partition that was moved to other brokers is kept aside. From the environment, TAFFRAIL_SET takes one KEY=VALUE per line.
 
 "
     };
