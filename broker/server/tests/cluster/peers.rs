@@ -1,7 +1,7 @@
 //! Who is taken for another broker.
 
 use taffrail_control::session::Member;
-use taffrail_protocol::messages::fetch::ReplicaState;
+use taffrail_protocol::messages::fetch::{FetchPartition, FetchTopic, ReplicaState};
 use taffrail_protocol::messages::{
     FetchRequest, FetchResponse, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
     SaslHandshakeResponse,
@@ -10,6 +10,8 @@ use taffrail_protocol::{ErrorCode, Uuid};
 use taffrail_server::peer::proof::{MECHANISM, PeerProof};
 
 use crate::harness::Cluster;
+use crate::scripted::{CLUSTER, ME, OTHER, OTHERS_TOKEN, Scripted, TOPIC, led, topic};
+use crate::session::produce;
 use crate::wire::Connection;
 
 /// The proof of broker 1, as broker 0 would have it.
@@ -91,4 +93,33 @@ fn mechanisms_and_proofs_come_in_their_order() {
     let early: SaslAuthenticateResponse<'_> = connection.ask(&request, 2);
     assert_eq!(early.error_code, ErrorCode::ILLEGAL_SASL_STATE);
     connection.assert_closed();
+}
+
+#[test]
+fn rule_15_a_fetch_of_a_stranger_moves_no_high_watermark() {
+    let scripted = Scripted::start(&[], topic(&[], vec![led(0, &[ME, OTHER])]));
+    assert_eq!(produce(&scripted, 0, "value"), ErrorCode::NONE);
+    let fetch = |member, fetch_offset| {
+        let partition = FetchPartition {
+            current_leader_epoch: 0,
+            fetch_offset,
+            last_fetched_epoch: 0,
+            partition_max_bytes: 1 << 20,
+            ..FetchPartition::default()
+        };
+        let topic = FetchTopic { topic_id: TOPIC, partitions: vec![partition], ..FetchTopic::default() };
+        FetchRequest { topics: vec![topic], ..fetch_as(member) }
+    };
+    let replica = scripted.replica(0);
+    let mut stranger = Connection::to(scripted.address);
+    let refused: FetchResponse<'_> = stranger.ask(&fetch(OTHER, 1), 18);
+    assert_eq!(refused.error_code, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+    assert_eq!(replica.lock().high_watermark(), 0);
+    // The follower itself has it all by the same request.
+    let mut follower = Connection::to(scripted.address);
+    let proof = PeerProof { cluster_id: CLUSTER.into(), member: OTHER, token: OTHERS_TOKEN };
+    assert_eq!(authenticate(&mut follower, &proof), ErrorCode::NONE);
+    let taken: FetchResponse<'_> = follower.ask(&fetch(OTHER, 1), 18);
+    assert_eq!(taken.error_code, ErrorCode::NONE);
+    assert_eq!(replica.lock().high_watermark(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use taffrail_control::session::{
@@ -11,14 +11,16 @@ use taffrail_control::session::{
 };
 use taffrail_protocol::Uuid;
 use taffrail_server::admin::Readiness;
+use taffrail_server::cluster::Replica;
 use taffrail_server::config::BrokerConfig;
 use taffrail_server::controller_address::{ControllerAddress, LocalSessions};
-use taffrail_server::lifecycle::{BrokerListener, BrokerSetup, RunningBroker};
+use taffrail_server::lifecycle::{BrokerListener, BrokerSetup, RunningBroker, StartError};
 use taffrail_server::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::harness::PATIENCE;
@@ -27,8 +29,12 @@ use crate::harness::PATIENCE;
 pub const ME: Member = Member { broker_id: 1, incarnation: 7 };
 /// Another one, which never speaks.
 pub const OTHER: Member = Member { broker_id: 2, incarnation: 4 };
+/// What it shows when it connects.
+pub const OTHERS_TOKEN: Uuid = Uuid([8; 16]);
 /// The only topic, named `t`.
 pub const TOPIC: Uuid = Uuid([5; 16]);
+/// The cluster's id.
+pub const CLUSTER: &str = "cluster";
 /// The listener of all brokers here.
 const LISTENER: &str = "PLAINTEXT";
 
@@ -49,6 +55,8 @@ impl LocalSessions for Sessions {
 pub struct Scripted {
     runtime: Runtime,
     dir: TempDir,
+    config: BrokerConfig,
+    sender: mpsc::UnboundedSender<ControllerEnd>,
     sessions: mpsc::UnboundedReceiver<ControllerEnd>,
     session: ControllerEnd,
     version: u64,
@@ -64,38 +72,55 @@ impl Scripted {
         let dir = TempDir::new().unwrap();
         let mut config = BrokerConfig::from_settings(settings.iter().copied()).unwrap();
         config.fit_into(256 << 20);
-        let (sender, mut sessions) = mpsc::unbounded_channel();
-        let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = socket.local_addr().unwrap();
-        let advertised =
-            Endpoint { listener: LISTENER.to_owned(), host: "flag".to_owned(), port: address.port() };
-        let setup = BrokerSetup {
-            id: ME.broker_id,
-            config,
-            log_dir: dir.path().join("data"),
-            listeners: vec![BrokerListener { socket, advertised }],
-            peer_address: address,
-            controller: ControllerAddress::in_process(Sessions(sender)),
-            readiness: Arc::new(Readiness::of_broker()),
-            metrics: Arc::new(Metrics::new()),
-        };
-        let starting = runtime.spawn(RunningBroker::start(setup));
-        let session = runtime.block_on(next_session(&mut sessions));
-        let mut scripted = Self { runtime, dir, sessions, session, version: 0, broker: None, address };
-        let registration = scripted.registration();
+        let (sender, sessions) = mpsc::unbounded_channel();
+        let (_, session) = session();
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut scripted =
+            Self { runtime, dir, config, sender, sessions, session, version: 0, broker: None, address };
+        let (starting, registration) = scripted.start_process();
         scripted.answer(&registration, registration.rack.as_deref(), "controller");
-        let brokers = vec![record(&registration, "controller"), other()];
-        scripted.update(ClusterUpdate { snapshot: true, brokers, ..snapshot });
+        scripted.snapshot(&registration, snapshot);
         let running = scripted.runtime.block_on(starting).unwrap().unwrap();
         scripted.broker = Some(running);
         scripted
     }
 
-    pub fn broker(&self) -> &RunningBroker {
-        self.broker.as_ref().unwrap()
+    /// Begins to start a broker on the data, and returns what it registers with.
+    fn start_process(&mut self) -> (JoinHandle<Result<RunningBroker, StartError>>, Registration) {
+        let socket = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        self.address = socket.local_addr().unwrap();
+        let (listener, port) = (LISTENER.to_owned(), self.address.port());
+        let advertised = Endpoint { listener, host: "flag".to_owned(), port };
+        let setup = BrokerSetup {
+            id: ME.broker_id,
+            config: self.config.clone(),
+            log_dir: self.data_dir(),
+            listeners: vec![BrokerListener { socket, advertised }],
+            peer_address: self.address,
+            controller: ControllerAddress::in_process(Sessions(self.sender.clone())),
+            readiness: Arc::new(Readiness::of_broker()),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let starting = self.runtime.spawn(RunningBroker::start(setup));
+        self.session = self.runtime.block_on(next_session(&mut self.sessions));
+        (starting, self.registration())
     }
 
-    pub fn data_dir(&self) -> std::path::PathBuf {
+    /// Starts a broker on the data that is stopped before it is registered. Returns what it would have registered with.
+    pub fn start_in_vain(&mut self) -> Registration {
+        let (starting, registration) = self.start_process();
+        starting.abort();
+        assert!(self.runtime.block_on(starting).is_err_and(|error| error.is_cancelled()));
+        registration
+    }
+
+    /// The broker's replica of a partition.
+    pub fn replica(&self, partition: i32) -> Arc<Replica> {
+        let broker = &self.broker.as_ref().unwrap().broker;
+        broker.cluster.replica((TOPIC, partition)).unwrap()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -121,11 +146,17 @@ impl Scripted {
     pub fn answer(&mut self, registration: &Registration, rack: Option<&str>, host: &str) {
         let endpoints = record(registration, host).endpoints;
         self.say(FromController::Registered {
-            cluster_id: "cluster".to_owned(),
+            cluster_id: CLUSTER.to_owned(),
             incarnation: ME.incarnation,
             rack: rack.map(ToOwned::to_owned),
             endpoints,
         });
+    }
+
+    /// A snapshot with both brokers, and what else there is.
+    pub fn snapshot(&mut self, registration: &Registration, more: ClusterUpdate) {
+        let brokers = vec![record(registration, "controller"), other()];
+        self.update(ClusterUpdate { snapshot: true, brokers, ..more });
     }
 
     pub fn update(&mut self, update: ClusterUpdate) {
@@ -152,7 +183,7 @@ impl Scripted {
     }
 
     /// Begins to stop the broker, and returns the rest of it.
-    pub fn begin_stop(&mut self) -> tokio::task::JoinHandle<()> {
+    pub fn begin_stop(&mut self) -> JoinHandle<()> {
         let mut broker = self.broker.take().unwrap();
         self.runtime.spawn(async move {
             broker.hand_over().await;
@@ -160,7 +191,7 @@ impl Scripted {
         })
     }
 
-    pub fn finish<T>(&self, task: tokio::task::JoinHandle<T>) -> T {
+    pub fn finish<T>(&self, task: JoinHandle<T>) -> T {
         self.runtime.block_on(async { timeout(PATIENCE, task).await }).unwrap().unwrap()
     }
 }
@@ -199,7 +230,7 @@ fn other() -> BrokerRecord {
         rack: None,
         fenced: false,
         peer_address: None,
-        peer_token: None,
+        peer_token: Some(OTHERS_TOKEN),
     }
 }
 

@@ -1,16 +1,17 @@
 //! What a broker says in its session with the controller, and what it does about what it hears.
 
 use taffrail_control::session::{
-    BrokerRecord, ClusterUpdate, FromController, IsrProposal, IsrRefusal, LogState, PartitionRecord,
-    RefusedIsr, ToController,
+    BrokerRecord, ClusterUpdate, FromController, IsrProposal, IsrRefusal, LogClaim, LogState,
+    PartitionRecord, RefusedIsr, ToController,
 };
-use taffrail_protocol::messages::describe_configs::{DescribeConfigsResource, resource_type};
+use taffrail_protocol::messages::describe_configs::DescribeConfigsResource;
 use taffrail_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use taffrail_protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest, MetadataResponse, ProduceRequest,
     ProduceResponse,
 };
 use taffrail_protocol::{ErrorCode, Uuid};
+use taffrail_server::config_changes::resource_type;
 
 use crate::harness::eventually;
 use crate::scripted::{ME, OTHER, Scripted, TOPIC, break_log, led, record, topic};
@@ -28,6 +29,7 @@ fn described(scripted: &Scripted, key: &str) -> Option<String> {
     let resource = DescribeConfigsResource {
         resource_type: resource_type::BROKER,
         resource_name: "1".into(),
+        configuration_keys: None,
         ..DescribeConfigsResource::default()
     };
     let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
@@ -40,7 +42,7 @@ fn some(host: &str, rack: &str) -> (String, Option<String>) {
     (host.to_owned(), Some(rack.to_owned()))
 }
 
-fn produce(scripted: &Scripted, partition: i32, value: &'static str) -> ErrorCode {
+pub fn produce(scripted: &Scripted, partition: i32, value: &'static str) -> ErrorCode {
     let data = PartitionProduceData { index: partition, records: Some(batch(&[value]).into()) };
     let topic =
         TopicProduceData { topic_id: TOPIC, partition_data: vec![data], ..TopicProduceData::default() };
@@ -82,6 +84,52 @@ fn a_broker_that_stops_asks_each_session_to_be_let_go() {
 }
 
 #[test]
+fn a_clean_disk_stays_clean_when_a_broker_is_stopped_before_it_is_registered() {
+    let mut scripted = Scripted::start(&[], topic(&[], vec![led(0, &[ME])]));
+    let stopped = scripted.begin_stop();
+    scripted.say(FromController::ShutdownGranted);
+    scripted.finish(stopped);
+    for _ in 0..3 {
+        let registration = scripted.start_in_vain();
+        assert_eq!((registration.claim, registration.last_incarnation), (LogClaim::Clean, Some(7)));
+    }
+}
+
+/// The directories in the data directory that were moved aside.
+fn strays(scripted: &Scripted) -> Vec<String> {
+    let names = std::fs::read_dir(scripted.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut strays: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    strays.retain(|name| name.ends_with("-stray"));
+    strays.sort();
+    strays
+}
+
+#[test]
+fn rule_18_a_log_that_was_moved_aside_is_deleted_once_it_is_old_and_its_partition_is_led() {
+    let here = (0..3).map(|partition| led(partition, &[ME])).collect();
+    let mut scripted = Scripted::start(&[("log.stray.retention.ms", "0")], topic(&[], here));
+    let elsewhere = |partition, epoch, leader| PartitionRecord {
+        leader,
+        leader_epoch: epoch,
+        partition_epoch: epoch,
+        ..led(partition, &[OTHER])
+    };
+    let partitions = vec![elsewhere(0, 1, None), elsewhere(1, 1, Some(OTHER))];
+    scripted.update(ClusterUpdate { partitions, ..ClusterUpdate::default() });
+    eventually("that of the partition that is led is gone", || {
+        let strays = strays(&scripted);
+        strays.len() == 1 && strays[0].starts_with("t-0.")
+    });
+    // Without a session nobody knows whether it is needed.
+    let registration = scripted.break_session();
+    scripted.answer(&registration, None, "controller");
+    let partitions = vec![elsewhere(0, 2, Some(OTHER)), elsewhere(1, 1, Some(OTHER)), led(2, &[ME])];
+    scripted.snapshot(&registration, topic(&[], partitions));
+    eventually("the other is gone too", || strays(&scripted).is_empty());
+    assert!(scripted.data_dir().join("t-2").is_dir(), "what is assigned stays");
+}
+
+#[test]
 fn a_log_that_failed_is_reported_at_once_and_not_measured_any_more() {
     // A batch fills a segment.
     let partitions = (0..2).map(|partition| led(partition, &[ME])).collect();
@@ -89,6 +137,11 @@ fn a_log_that_failed_is_reported_at_once_and_not_measured_any_more() {
     for partition in 0..2 {
         assert_eq!(produce(&scripted, partition, "first"), ErrorCode::NONE);
     }
+    let at_first = scripted.hears(|message| match message {
+        ToController::Health { full: true, replicas, .. } => Some(replicas),
+        _ => None,
+    });
+    assert_eq!(at_first, [], "all is well");
     break_log(&scripted.data_dir(), 1);
     assert_eq!(produce(&scripted, 1, "second"), ErrorCode::KAFKA_STORAGE_ERROR);
     let (health, full) = scripted.hears(|message| match message {
@@ -116,8 +169,7 @@ fn a_log_that_failed_is_reported_at_once_and_not_measured_any_more() {
     let registration = scripted.break_session();
     scripted.answer(&registration, None, "controller");
     let again = topic(&[("segment.bytes", "100")], (0..2).map(|partition| led(partition, &[ME])).collect());
-    let brokers = vec![record(&registration, "controller")];
-    scripted.update(ClusterUpdate { snapshot: true, brokers, ..again });
+    scripted.snapshot(&registration, again);
     let all = scripted.hears(|message| match message {
         ToController::Health { full: true, replicas, .. } => Some(replicas),
         _ => None,
