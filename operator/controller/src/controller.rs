@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) stopping_since_ms: Option<u64>,
     /// It was told that it may.
     pub(crate) granted: bool,
+    /// Something was said in it under another incarnation.
+    pub(crate) misspoke: bool,
 }
 
 /// The cluster controller. See the module's documentation.
@@ -276,9 +278,17 @@ impl Controller {
     }
 
     /// The broker that speaks in the session, if it is registered there under that incarnation.
-    pub(crate) fn speaker(&self, session: SessionId, incarnation: u64) -> Option<Member> {
-        let member = self.sessions.get(&session)?.broker?;
-        (member.incarnation == incarnation).then_some(member)
+    pub(crate) fn speaker(&mut self, session: SessionId, incarnation: u64) -> Option<Member> {
+        let speaking = self.sessions.get_mut(&session)?;
+        let broker = speaking.broker?;
+        if broker.incarnation == incarnation {
+            return Some(broker);
+        }
+        // Who says one thing so says more.
+        if !std::mem::replace(&mut speaking.misspoke, true) {
+            self.event(Event::StaleMessage { broker, incarnation });
+        }
+        None
     }
 
     pub(crate) fn send(&mut self, session: SessionId, message: FromController) {

@@ -77,6 +77,7 @@ pub enum Event {
     BrokerRefused { broker_id: i32, reason: String },
     BrokerFenced { broker: Member, why: &'static str },
     BrokerForgotten { broker_id: i32 },
+    StaleMessage { broker: Member, incarnation: u64 },
     AllSilent { brokers: usize },
     TopicCreated { name: String, topic_id: Uuid, partitions: i32 },
     TopicGrown { name: String, topic_id: Uuid, partitions: i32 },
@@ -97,6 +98,7 @@ impl Event {
         match self {
             Self::BrokerRefused { .. }
             | Self::BrokerFenced { .. }
+            | Self::StaleMessage { .. }
             | Self::AllSilent { .. }
             | Self::UncleanElection { .. }
             | Self::StoreBehind { .. }
@@ -140,6 +142,12 @@ impl fmt::Display for Event {
             Self::BrokerForgotten { broker_id } => {
                 write!(f, "broker {broker_id} was unregistered; its id is free")
             }
+            Self::StaleMessage { broker, incarnation } => write!(
+                f,
+                "broker {} speaks as incarnation {incarnation} in the session of its incarnation {}; what it says so is \
+                 ignored",
+                broker.broker_id, broker.incarnation
+            ),
             Self::AllSilent { brokers } => write!(
                 f,
                 "all {brokers} brokers look dead at once; the controller distrusts itself and fences none"

@@ -206,3 +206,30 @@ fn rule_25_a_sole_replica_goes_on_at_once_and_creations_go_on_above_what_is_held
     };
     assert!(slice.topics["u"].creation > 70_000);
 }
+
+#[test]
+fn what_is_said_under_another_incarnation_changes_nothing_and_is_told_once() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let session = cluster.brokers[&1].session.unwrap();
+    let before = cluster.record(topic, 0);
+    let incarnation = cluster.brokers[&1].incarnation + 40;
+    let proposal = cluster.proposal(topic, 0, &cluster.members(&[1]));
+    cluster.events.clear();
+    for message in [
+        ToController::ProposeIsr { incarnation, proposals: vec![proposal] },
+        ToController::ControlledShutdown { incarnation },
+        ToController::Heartbeat { incarnation, applied_version: 0 },
+    ] {
+        cluster.input(Input::Said { session, message });
+        cluster.settle();
+    }
+    assert_eq!(cluster.record(topic, 0), before);
+    let told: Vec<_> = cluster.events.iter().map(ToString::to_string).collect();
+    let registered = cluster.brokers[&1].incarnation;
+    let expected = format!(
+        "broker 1 speaks as incarnation {incarnation} in the session of its incarnation {registered}; what it says so \
+         is ignored"
+    );
+    assert_eq!(told, [expected]);
+}
