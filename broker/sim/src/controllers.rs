@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use taffrail_control::session::{ClusterUpdate, FromController, ToController};
 use taffrail_controller::message::{Event as Told, Input, Output, SessionId};
-use taffrail_controller::store::{StoreAnswer, StoreOutcome, StoreRequest};
+use taffrail_controller::model::ObjectKey;
+use taffrail_controller::store::{StoreAnswer, StoreOutcome, StoreRequest, Version};
 use taffrail_controller::{Controller, Policy, Surroundings};
 
 use crate::net::Node;
@@ -172,13 +173,39 @@ impl World {
         if let Some(swapped) = swapped {
             let checked = self.checks.epochs.swapped(swapped.before.as_ref(), &swapped.after);
             self.check(checked);
-            self.note(&[6, at as u64, digest(&swapped.after)], || format!("stored: {:?}", swapped.after));
+            self.note(&[6, at as u64, digest(&swapped.after)], || {
+                format!("stored for controller {at}: {:?}", swapped.after)
+            });
+            (0..self.hosts.len())
+                .for_each(|watcher| self.tell_watcher(watcher, swapped.key, swapped.version));
         }
         if answered {
             for _ in 0..=u64::from(twice) {
                 let back_ms = self.rng.between(1, 15);
                 self.at(back_ms, Event::StoreAnswers { at, run, answer: answer.clone() });
             }
+        }
+    }
+
+    /// Has the store tell a host of a write: at once, late, twice, or only with all else that is stored.
+    fn tell_watcher(&mut self, at: usize, key: ObjectKey, version: Version) {
+        let tells = Event::StoreTells { at, key, version };
+        let (soon_ms, late_ms) = (self.watch_rng.between(1, 30), self.watch_rng.between(30, LATE_MS));
+        match self.watch_rng.below(10) {
+            0 => self.at(late_ms, Event::StoreTellsAll { at }),
+            1 => self.at(late_ms, tells),
+            2 => {
+                self.at(late_ms, Event::StoreTells { at, key, version });
+                self.at(soon_ms, tells);
+            }
+            _ => self.at(soon_ms, tells),
+        }
+    }
+
+    /// A controller's watch begins anew.
+    pub fn store_tells_all(&mut self, at: usize) {
+        for (key, version) in self.store.versions() {
+            self.input(at, Input::Changed { key, version });
         }
     }
 

@@ -36,6 +36,10 @@ pub struct SimStore {
 /// A swap that succeeded.
 #[derive(Debug)]
 pub struct Swapped {
+    /// Which object,
+    pub key: ObjectKey,
+    /// in which version now.
+    pub version: Version,
     /// What was there before.
     pub before: Option<Object>,
     /// What is there now.
@@ -65,19 +69,29 @@ impl SimStore {
     pub fn execute(&mut self, request: StoreRequest) -> (StoreAnswer, Option<Swapped>) {
         let id = request.id;
         let put = match &request.action {
-            StoreAction::Put { key, object, .. } => Some((self.get(*key), object.clone())),
+            StoreAction::Put { key, object, .. } => Some((*key, self.get(*key), object.clone())),
             StoreAction::List(_) | StoreAction::Load(_) => None,
         };
         let answer = self.memory.execute(vec![request]).pop();
         let answer = answer.unwrap_or(StoreAnswer { id, outcome: StoreOutcome::Unknown });
-        let done = matches!(answer.outcome, StoreOutcome::Done(_));
-        let swapped = put.filter(|_| done).map(|(before, after)| Swapped { before, after });
+        let swapped = match (put, &answer.outcome) {
+            (Some((key, before, after)), StoreOutcome::Done(version)) => {
+                Some(Swapped { key, version: *version, before, after })
+            }
+            _ => None,
+        };
         (answer, swapped)
     }
 
     /// What is stored.
     pub fn get(&self, key: ObjectKey) -> Option<Object> {
         self.memory.get(key).map(|stored| stored.object)
+    }
+
+    /// Every object's version.
+    pub fn versions(&self) -> Vec<(ObjectKey, Version)> {
+        let version = |key| Some((key, self.memory.get(key)?.version));
+        self.memory.keys().filter_map(version).collect()
     }
 
     /// Everything that is stored.

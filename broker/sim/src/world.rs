@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use taffrail_control::session::ClusterUpdate;
-use taffrail_controller::store::{StoreAnswer, StoreRequest};
+use taffrail_controller::message::Input;
+use taffrail_controller::model::ObjectKey;
+use taffrail_controller::store::{StoreAnswer, StoreRequest, Version};
 
 use crate::broker::Broker;
 use crate::checks::{Check, Checks, Violation};
@@ -30,6 +32,10 @@ pub enum Event {
     StoreArrives { at: usize, run: u64, request: StoreRequest, answered: bool, twice: bool },
     /// An answer of the store reaches a controller.
     StoreAnswers { at: usize, run: u64, answer: StoreAnswer },
+    /// A controller hears that an object was written.
+    StoreTells { at: usize, key: ObjectKey, version: Version },
+    /// A controller that missed something hears of all objects again.
+    StoreTellsAll { at: usize },
     /// A controller's clock ticks.
     ControllerTicks { at: usize, run: u64 },
     /// A controller asked to be woken.
@@ -70,6 +76,8 @@ pub struct World {
     pub now_ms: u64,
     /// What is drawn.
     pub rng: Rng,
+    /// What is drawn for what the store tells of itself.
+    pub watch_rng: Rng,
     /// What is going to happen.
     pub queue: Queue<Event>,
     /// What happened.
@@ -110,6 +118,7 @@ impl World {
     /// The cluster before anything has happened.
     pub fn new(scenario: Scenario, mutation: Option<Mutation>, print: bool) -> Self {
         let mut rng = Rng::new(scenario.seed);
+        let watch_rng = Rng::new(scenario.seed ^ 0x7761_7463_6865_7300);
         let net = Net::new(scenario.loss_permille, scenario.twice_permille, rng.between(2, 12));
         let store = SimStore::new(scenario.store_trouble_permille);
         let brokers = (1..=scenario.brokers).map(|id| (id, Broker::new())).collect();
@@ -120,6 +129,7 @@ impl World {
             mutation,
             now_ms: 0,
             rng,
+            watch_rng,
             queue: Queue::default(),
             trace: Trace::new(print),
             net,
@@ -169,6 +179,8 @@ impl World {
     fn stands_still(&self, event: &Event) -> Option<u64> {
         let node = match event {
             Event::StoreAnswers { at, .. }
+            | Event::StoreTells { at, .. }
+            | Event::StoreTellsAll { at }
             | Event::ControllerTicks { at, .. }
             | Event::ControllerWakes { at, .. } => Node::Controller(*at),
             Event::BrokerTicks { broker, .. }
@@ -195,6 +207,8 @@ impl World {
                 self.store_arrives(at, run, request, answered, twice);
             }
             Event::StoreAnswers { at, run, answer } => self.store_answers(at, run, answer),
+            Event::StoreTells { at, key, version } => self.input(at, Input::Changed { key, version }),
+            Event::StoreTellsAll { at } => self.store_tells_all(at),
             Event::ControllerTicks { at, run } => self.controller_ticks(at, run),
             Event::ControllerWakes { at, run } => self.controller_wakes(at, run),
             Event::SessionMoves { conn, direction } => self.session_moves(conn, direction),

@@ -9,6 +9,16 @@ fn seeds_break_no_invariant() {
     assert!(broken.is_empty(), "{broken:#?}\nplay one again with: cargo sim --seed SEED --trace");
 }
 
+/// Seeds in which the swap of a controller that is gone lands after the next one has read the store. Nobody would look at
+/// that object again, and brokers would wait for a leader that they were not told of, if the store told of no writes.
+#[test]
+fn a_swap_that_lands_after_its_controller_was_replaced_reaches_the_brokers() {
+    for seed in [1481, 5534, 10757] {
+        let outcome = play(seed, Play::default());
+        assert_eq!(outcome.violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_played_twice_gives_the_same_trace() {
     for seed in 1..=4 {

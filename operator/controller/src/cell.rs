@@ -63,6 +63,8 @@ pub(crate) struct Cell<T, I, D> {
     flight: Flight<T, I, D>,
     /// The object is to be read once what is in flight has come back.
     read_next: bool,
+    /// The highest version that the store told of since the object was last asked for.
+    told: Version,
 }
 
 /// What an intent came to, on the object it was decided on.
@@ -94,7 +96,8 @@ pub(crate) struct Commit<T, I, D> {
 impl<T: CellObject, I, D> Cell<T, I, D> {
     pub(crate) fn new(key: ObjectKey) -> Self {
         let (committed, queue) = (T::default(), VecDeque::new());
-        Self { key, version: Version::ABSENT, committed, queue, flight: Flight::Idle, read_next: false }
+        let (version, told) = (Version::ABSENT, Version::ABSENT);
+        Self { key, version, committed, queue, flight: Flight::Idle, read_next: false, told }
     }
 
     pub(crate) fn committed(&self) -> &T {
@@ -136,6 +139,21 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
         }
     }
 
+    /// The store tells that the object has, or had, this version. While something is in flight that says nothing yet: the
+    /// write may be this cell's own, whose answer is on its way.
+    pub(crate) fn told_of(&mut self, version: Version) {
+        self.told = self.told.max(version);
+    }
+
+    /// Has the object read again if the store told of a version that somebody else must have written. Whether it did.
+    pub(crate) fn catch_up(&mut self) -> bool {
+        let behind = self.is_idle() && self.version < self.told;
+        if behind {
+            self.reread();
+        }
+        behind
+    }
+
     /// What the cell does after something in flight came back.
     fn rest(&mut self) -> Flight<T, I, D> {
         if std::mem::take(&mut self.read_next) { Flight::Reading { request: None } } else { Flight::Idle }
@@ -168,7 +186,11 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
     /// Decides what waits, if the cell is free, and says what to ask the store.
     pub(crate) fn turn(&mut self, mut decide: impl FnMut(&mut T, I) -> Verdict<I, D>) -> Turn<I, D> {
         match &self.flight {
-            Flight::Reading { request: None } => return Turn::Ask(StoreAction::Load(self.key)),
+            Flight::Reading { request: None } => {
+                // The answer shows all that was told of so far, or a store that was put back to before it.
+                self.told = Version::ABSENT;
+                return Turn::Ask(StoreAction::Load(self.key));
+            }
             Flight::Idle if !self.queue.is_empty() => {}
             _ => return Turn::Nothing,
         }

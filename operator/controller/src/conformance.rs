@@ -59,7 +59,10 @@ impl<S: Store> Asker<S> {
 
     fn put_done(&mut self, key: ObjectKey, expected: Version, object: Object) -> Version {
         match self.put(key, expected, object) {
-            StoreOutcome::Done(version) => version,
+            StoreOutcome::Done(version) => {
+                assert!(expected < version, "the version of {key} grows when it is written");
+                version
+            }
             other => panic!("a put of {key} that expects the present version is done, not {other:?}"),
         }
     }

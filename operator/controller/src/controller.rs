@@ -184,6 +184,7 @@ impl Controller {
                 }
             }
             Input::Store(answer) => self.on_store_answer(answer),
+            Input::Changed { key, version } => self.on_changed(key, version),
             Input::Said { session, message } => self.on_said(session, message),
             Input::Deposed { active } => self.step_down(active),
             Input::SessionEnded { session } => self.on_session_ended(session),

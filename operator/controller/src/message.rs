@@ -7,8 +7,8 @@ use std::fmt;
 use taffrail_control::session::{FromController, ToController};
 use taffrail_protocol::Uuid;
 
-use crate::model::Member;
-use crate::store::{StoreAnswer, StoreRequest};
+use crate::model::{Member, ObjectKey};
+use crate::store::{StoreAnswer, StoreRequest, Version};
 
 /// A session with one broker, numbered by the shell. Numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,14 @@ pub enum Input {
     },
     /// The store answered.
     Store(StoreAnswer),
+    /// An object has, or had, this version in the store: what a store tells that others write to as well. It may come late
+    /// and repeatedly, and for this controller's own writes too; for the last write of an object it comes in the end.
+    Changed {
+        /// The object.
+        key: ObjectKey,
+        /// Its version.
+        version: Version,
+    },
     /// A broker says something.
     Said {
         /// Its session.
@@ -89,7 +97,8 @@ pub enum Event {
     Reassigned { topic: String, partitions: usize, cancelled: bool },
     MinIsrChanged { topic: String, partitions: usize },
     StoreBehind { topic: String, partition: i32, leader_epoch: i32 },
-    SwapFailed { object: String, lost: bool },
+    WrittenByAnother { object: String },
+    SwapLost { object: String },
 }
 
 impl Event {
@@ -102,7 +111,8 @@ impl Event {
             | Self::AllSilent { .. }
             | Self::UncleanElection { .. }
             | Self::StoreBehind { .. }
-            | Self::SwapFailed { .. } => true,
+            | Self::WrittenByAnother { .. }
+            | Self::SwapLost { .. } => true,
             Self::LeadersMoved { without_leader, .. } => *without_leader > 0,
             _ => false,
         }
@@ -195,13 +205,13 @@ impl fmt::Display for Event {
                 f,
                 "the store is behind what brokers know of partition {topic}-{partition}, as after a restore from a backup;                  it has epoch {leader_epoch} now and gets a leader when all of its replicas are back"
             ),
-            Self::SwapFailed { object, lost: false } => {
+            Self::WrittenByAnother { object } => {
                 write!(
                     f,
                     "{object} was written by somebody else; it is read again before anything is decided on it"
                 )
             }
-            Self::SwapFailed { object, lost: true } => {
+            Self::SwapLost { object } => {
                 write!(
                     f,
                     "the answer to a write of {object} was lost; it is read again to see what became of it"

@@ -6,7 +6,10 @@
 //! * A `Put` is answered `Done` only once it is durable, and then every later `Load` and `List` shows it or something
 //!   written over it.
 //! * A `Put` whose `expected` version is not the object's present one changes nothing and is answered `Conflict`.
-//! * Versions of an object differ whenever its content was written, and never come back.
+//! * An object's version grows whenever it is written.
+//! * Where anybody but the asker can write, or a swap may happen after it was answered `Unknown`, the store says so of
+//!   itself: [`crate::message::Input::Changed`]. A store with one owner, whose swaps are through when they are answered, has
+//!   nothing to say.
 //! * `Unknown` says that nothing is known: a put may have happened, may still happen, or not.
 //! * A `List` shows everything that was `Done` before it was asked for.
 //!

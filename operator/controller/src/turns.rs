@@ -164,18 +164,21 @@ impl Controller {
         match key {
             ObjectKey::Cluster => {
                 let Some(Commit { before, decided }) = self.cluster.done(answer.id, version) else { return };
+                self.catch_up(key);
                 self.on_cluster_committed(&before);
                 decided.into_iter().for_each(|(i, o)| self.on_cluster_outcome(i, o));
             }
             ObjectKey::Topics(slice) => {
                 let commit = self.topics[slice as usize].done(answer.id, version);
                 let Some(Commit { before, decided }) = commit else { return };
+                self.catch_up(key);
                 self.on_topics_committed(slice, &before);
                 decided.into_iter().for_each(|(i, d)| self.on_topic_decision(i, d));
             }
             ObjectKey::Partitions(slice) => {
                 let commit = self.partitions.get_mut(&slice).and_then(|cell| cell.done(answer.id, version));
                 let Some(Commit { before, decided }) = commit else { return };
+                self.catch_up(key);
                 self.on_partitions_committed(slice, &before);
                 decided.into_iter().for_each(|(i, d)| self.on_partition_decision(i, d));
             }
@@ -193,12 +196,59 @@ impl Controller {
             }
         };
         self.load = None;
-        if !was_read {
-            self.event(Event::SwapFailed { object: key.to_string(), lost });
-            self.ready.insert(key);
-            if !lost {
-                self.send_brokers_away(None);
+        if was_read {
+            return;
+        }
+        self.ready.insert(key);
+        if lost {
+            self.event(Event::SwapLost { object: key.to_string() });
+        } else {
+            self.on_overtaken(key);
+        }
+    }
+
+    /// Another controller wrote, and may be the active one (rule 32).
+    fn on_overtaken(&mut self, key: ObjectKey) {
+        self.event(Event::WrittenByAnother { object: key.to_string() });
+        self.send_brokers_away(None);
+    }
+
+    /// The store tells that an object was written. Without this a controller would not learn what another wrote, or a swap
+    /// that was given up and arrived after all, before it has something to decide on that object itself: brokers would
+    /// wait for a leader that the store names and nobody has told them of.
+    pub(crate) fn on_changed(&mut self, key: ObjectKey, version: Version) {
+        // What is listed later shows it.
+        if self.phase == Phase::New {
+            return;
+        }
+        match key {
+            ObjectKey::Cluster => self.cluster.told_of(version),
+            ObjectKey::Topics(slice) => {
+                if let Some(cell) = self.topics.get_mut(slice as usize) {
+                    cell.told_of(version);
+                }
             }
+            ObjectKey::Partitions(slice) => {
+                let cell = self.partitions.entry(slice).or_insert_with(|| Cell::new(key));
+                cell.told_of(version);
+            }
+        }
+        self.catch_up(key);
+    }
+
+    /// Has the object read again if somebody else wrote it.
+    fn catch_up(&mut self, key: ObjectKey) {
+        if !self.is_ready() {
+            return;
+        }
+        let behind = match key {
+            ObjectKey::Cluster => self.cluster.catch_up(),
+            ObjectKey::Topics(slice) => self.topics.get_mut(slice as usize).is_some_and(Cell::catch_up),
+            ObjectKey::Partitions(slice) => self.partitions.get_mut(&slice).is_some_and(Cell::catch_up),
+        };
+        if behind {
+            self.on_overtaken(key);
+            self.ready.insert(key);
         }
     }
 
@@ -210,12 +260,14 @@ impl Controller {
             ObjectKey::Cluster => {
                 let content = object.and_then(CellObject::unwrap).unwrap_or_default();
                 let Some(before) = self.cluster.loaded(id, version, content) else { return };
+                self.catch_up(key);
                 self.on_cluster_committed(&before);
             }
             ObjectKey::Topics(slice) => {
                 let content = object.and_then(CellObject::unwrap).unwrap_or_default();
                 let before = self.topics[slice as usize].loaded(id, version, content);
                 let Some(before) = before else { return };
+                self.catch_up(key);
                 self.on_topics_committed(slice, &before);
                 if self.topics[slice as usize].is_idle() {
                     self.judge_suspects(slice);
@@ -226,6 +278,7 @@ impl Controller {
                 let content = object.and_then(CellObject::unwrap).unwrap_or_default();
                 let before = self.partitions.get_mut(&slice).and_then(|c| c.loaded(id, version, content));
                 let Some(before) = before else { return };
+                self.catch_up(key);
                 self.on_partitions_committed(slice, &before);
                 self.suspect_strangers(slice);
                 self.doubt_missing(slice);
@@ -294,6 +347,11 @@ impl Controller {
         self.follow_up_topics();
         let (topics, partitions) = self.published.totals();
         self.event(Event::Loaded { cluster_id, brokers, topics, partitions });
+        // Who wrote while this controller was reading wrote before any broker came.
+        let partitions = self.partitions.keys().copied().map(ObjectKey::Partitions);
+        let topics = (0..TOPIC_SLICES).map(ObjectKey::Topics);
+        let keys: Vec<ObjectKey> = partitions.chain(topics).chain([ObjectKey::Cluster]).collect();
+        keys.into_iter().for_each(|key| self.catch_up(key));
     }
 }
 

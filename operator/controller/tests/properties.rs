@@ -18,7 +18,9 @@ use taffrail_controller::model::{
     ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
 };
 use taffrail_controller::slicing::topic_slice;
-use taffrail_controller::store::{MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest};
+use taffrail_controller::store::{
+    MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest, Version,
+};
 use taffrail_controller::{Controller, Policy, Surroundings, View, mend};
 use taffrail_protocol::Uuid;
 
@@ -114,6 +116,10 @@ enum Op {
         which: usize,
         ahead: i32,
     },
+    /// The store tells a controller of all objects.
+    TellAll {
+        at: usize,
+    },
     Restart {
         at: usize,
     },
@@ -170,6 +176,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (at(), name(), any::<bool>()).prop_map(|(at, name, unclean)| Op::Elect { at, name, unclean }),
         1 => (at(), broker(), any::<usize>(), -1..3)
             .prop_map(|(at, broker, which, ahead)| Op::Held { at, broker, which, ahead }),
+        2 => at().prop_map(|at| Op::TellAll { at }),
         1 => at().prop_map(|at| Op::Restart { at }),
         3 => (at(), name(), 0_u8..16).prop_map(|(at, name, brokers)| Op::Reassign { at, name, brokers }),
         4 => at().prop_map(|at| Op::ProposeAll { at }),
@@ -468,6 +475,13 @@ impl World {
         self.input(at, Input::Store(StoreAnswer { id, outcome }));
     }
 
+    fn tell_all(&mut self, at: usize) {
+        for key in self.store.keys().collect::<Vec<_>>() {
+            let version = self.store.get(key).map_or(Version::ABSENT, |stored| stored.version);
+            self.input(at, Input::Changed { key, version });
+        }
+    }
+
     fn settle(&mut self, at: usize) {
         for _ in 0..10_000 {
             if self.nodes[at].asked.is_empty() {
@@ -636,6 +650,7 @@ impl World {
             Op::Unregister { at, broker } => {
                 self.request(at, Request::UnregisterBroker { broker_id: broker });
             }
+            Op::TellAll { at } => self.tell_all(at),
             Op::Restart { at } => {
                 let asked = std::mem::replace(&mut self.nodes[at], Node::new()).asked;
                 self.late.extend(asked);
@@ -750,11 +765,16 @@ impl World {
         self.say(at, broker, |incarnation| ToController::Held { incarnation, partitions });
     }
 
-    /// A fresh controller over a store without faults, and every broker back: nothing may be left half done.
+    /// A fresh controller over a store without faults, and every broker back: nothing may be left half done, though what
+    /// former controllers asked for arrives after the store was read.
     fn finish(&mut self) {
-        self.late.clear();
         self.nodes = [Node::new(), Node::new()];
         self.input(0, Input::Start);
+        self.settle(0);
+        for request in std::mem::take(&mut self.late) {
+            self.arrive(request);
+        }
+        self.tell_all(0);
         self.settle(0);
         for broker in 1..=BROKERS {
             self.register(0, broker, true, false);

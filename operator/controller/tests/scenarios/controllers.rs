@@ -7,7 +7,7 @@ use taffrail_control::session::{
 use taffrail_controller::Policy;
 use taffrail_controller::message::{Event, Input};
 use taffrail_controller::model::{Object, ObjectKey};
-use taffrail_controller::store::{Store, StoreAction, StoreRequest, StoreRequestId};
+use taffrail_controller::store::{Store, StoreAction, StoreRequest, StoreRequestId, Version};
 use taffrail_protocol::Uuid;
 
 use crate::cluster::Cluster;
@@ -18,6 +18,27 @@ fn overwrite(cluster: &mut Cluster, key: ObjectKey, change: impl FnOnce(&mut Obj
     change(&mut stored.object);
     let action = StoreAction::Put { key, expected: stored.version, object: stored.object };
     cluster.store.execute(vec![StoreRequest { id: StoreRequestId(0), action }]);
+}
+
+/// Another controller has 2 lead from epoch 1 on.
+fn elect_elsewhere(cluster: &mut Cluster, topic: Uuid) {
+    let leader = cluster.member(2);
+    overwrite(cluster, ObjectKey::Partitions(0), |object| {
+        let Object::Partitions(slice) = object else { panic!("{object:?}") };
+        let record = slice.partition_mut(topic, 0).unwrap();
+        record.leader = Some(leader);
+        record.leader_epoch += 1;
+        record.partition_epoch += 1;
+    });
+}
+
+fn version(cluster: &Cluster) -> Version {
+    cluster.store.get(ObjectKey::Partitions(0)).unwrap().version
+}
+
+/// The store tells that the slice has, or had, a version.
+fn tell_changed(cluster: &mut Cluster, version: Version) {
+    cluster.input(Input::Changed { key: ObjectKey::Partitions(0), version });
 }
 
 fn redirects(cluster: &Cluster, id: i32) -> Vec<Option<String>> {
@@ -73,6 +94,90 @@ fn rule_32_a_deposed_controller_redirects_and_knows_nothing_until_it_starts_agai
     cluster.settle();
     cluster.connect(2, LogClaim::Clean);
     assert_eq!(cluster.told(2, topic, 0).unwrap().leader_epoch, cluster.record(topic, 0).leader_epoch);
+}
+
+#[test]
+fn rule_32_what_another_controller_wrote_is_read_and_told_when_the_store_tells_of_it() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    elect_elsewhere(&mut cluster, topic);
+    let version = version(&cluster);
+    tell_changed(&mut cluster, version);
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_none()), "the other may be active");
+    cluster.settle();
+    let told = |event: &&Event| matches!(event, Event::WrittenByAnother { .. });
+    assert_eq!(cluster.events.iter().filter(told).count(), 1);
+    for id in 1..=3 {
+        cluster.connect(id, LogClaim::Clean);
+        assert_eq!(cluster.told(id, topic, 0).unwrap().leader_epoch, 1);
+    }
+    // It comes again.
+    tell_changed(&mut cluster, version);
+    assert_eq!(cluster.asked, []);
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_some()));
+}
+
+#[test]
+fn a_controller_takes_no_write_of_its_own_for_anothers() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let before = version(&cluster);
+    let isr = cluster.proposal(topic, 0, &cluster.members(&[1, 2]));
+    let incarnation = cluster.brokers[&1].incarnation;
+    cluster.say(1, ToController::ProposeIsr { incarnation, proposals: vec![isr] });
+    // The store tells of the write before it answers, and tells of the one before late.
+    let swap = std::mem::take(&mut cluster.asked);
+    let answers = cluster.store.execute(swap);
+    let after = version(&cluster);
+    assert_ne!(before, after);
+    for version in [after, before] {
+        tell_changed(&mut cluster, version);
+    }
+    answers.into_iter().for_each(|answer| cluster.input(Input::Store(answer)));
+    for version in [before, after] {
+        tell_changed(&mut cluster, version);
+    }
+    assert_eq!(cluster.asked, [], "there is nothing to read");
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_some()));
+    assert_eq!(cluster.told(3, topic, 0).unwrap().isr.len(), 2);
+}
+
+#[test]
+fn what_another_writes_over_a_write_in_flight_is_read_when_that_is_answered() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let isr = cluster.proposal(topic, 0, &cluster.members(&[1, 2]));
+    let incarnation = cluster.brokers[&1].incarnation;
+    cluster.say(1, ToController::ProposeIsr { incarnation, proposals: vec![isr] });
+    let swap = std::mem::take(&mut cluster.asked);
+    let answers = cluster.store.execute(swap);
+    elect_elsewhere(&mut cluster, topic);
+    let version = version(&cluster);
+    tell_changed(&mut cluster, version);
+    assert_eq!(cluster.asked, [], "it may be this controller's own");
+    answers.into_iter().for_each(|answer| cluster.input(Input::Store(answer)));
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_none()));
+    cluster.settle();
+    cluster.connect(1, LogClaim::Clean);
+    assert_eq!(cluster.told(1, topic, 0).unwrap().leader_epoch, 1);
+}
+
+#[test]
+fn a_swap_that_lands_while_the_next_controller_reads_the_store_is_read_too() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    cluster.input(Input::Deposed { active: None });
+    cluster.input(Input::Start);
+    // The slices are listed; what the former controller sent late arrives now.
+    let list = std::mem::take(&mut cluster.asked);
+    let answers = cluster.store.execute(list);
+    elect_elsewhere(&mut cluster, topic);
+    let version = version(&cluster);
+    tell_changed(&mut cluster, version);
+    answers.into_iter().for_each(|answer| cluster.input(Input::Store(answer)));
+    cluster.settle();
+    cluster.connect(1, LogClaim::Clean);
+    assert_eq!(cluster.told(1, topic, 0).unwrap().leader_epoch, 1);
 }
 
 #[test]
