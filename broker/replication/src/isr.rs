@@ -163,8 +163,10 @@ impl Isr {
         added
     }
 
-    /// The session with the controller is a new one: what was proposed in the old one may have been taken or lost, and is
-    /// proposed again if it is still wished for.
+    /// A new session with the controller begins: what was proposed in the old one may have been taken or lost, and is
+    /// proposed again if it is still wished for. Not to be called when something was proposed in the new session already:
+    /// refusals name no more than the partition epoch, so the second refusal of a proposal that was made twice would be
+    /// taken for that of the old ISR.
     pub fn session_renewed(&mut self) {
         if matches!(self.proposing, Proposing::InFlight { .. } | Proposing::AwaitingRecord { .. }) {
             self.proposing = Proposing::Idle;

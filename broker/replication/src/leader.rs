@@ -238,7 +238,7 @@ impl LeaderState {
         }
     }
 
-    /// The session with the controller is a new one.
+    /// A new session with the controller begins.
     pub fn session_renewed(&mut self) {
         self.isr.session_renewed();
     }

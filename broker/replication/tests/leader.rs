@@ -306,7 +306,26 @@ fn rule_10_one_proposal_is_in_flight_and_is_made_again_when_nobody_answers() {
     a.now += PROPOSAL_PATIENCE_MS;
     a.tick();
     assert_eq!(isr_of(&mut a), [A, B, C]);
-    a.partition.session_renewed(a.now, &mut a.effects);
+    a.partition.session_renewed();
+    a.tick();
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_10_what_a_sessions_first_record_does_not_decide_is_proposed_in_it_once() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 0), &[A, B]));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.partition.session_renewed();
+    a.assign(with_isr(record(A, 0, 1), &[A, B]));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    a.tick();
+    assert!(a.proposals().is_empty());
+    // A second refusal would be taken for that of the old ISR, which nobody refused.
+    a.partition.isr_refused(a.now, 1, IsrRefusal::StaleEpoch, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A, B]);
+    a.assign(with_isr(record(A, 0, 2), &[A, B]));
     assert_eq!(isr_of(&mut a), [A, B, C]);
 }
 

@@ -234,9 +234,8 @@ impl World {
             }
             Op::Flush(n) => self.flush(n % 3),
             Op::Renew(n) => {
+                self.nodes[n % 3].partition.session_renewed();
                 self.publish(n % 3, self.records.len() - 1);
-                self.nodes[n % 3].partition.session_renewed(self.now, &mut self.effects);
-                self.carry_out(n % 3);
             }
         }
         self.check();

@@ -89,6 +89,9 @@ impl Updates {
 
     /// Applies one update. Blocks on the disk; has to be called within the runtime.
     pub fn apply(&self, update: &ClusterUpdate) {
+        if update.snapshot {
+            replication::session_begins(&self.broker);
+        }
         dynamic_config::apply(&self.broker, update);
         let cluster = &self.broker.cluster;
         let own = update.brokers.iter().rfind(|record| record.broker_id == self.me.broker_id);
@@ -125,7 +128,6 @@ impl Updates {
             self.checkpoint();
         }
         if update.snapshot {
-            // It begins a session: what became of proposals made in an earlier one is known now, or never will be.
             replication::session_renewed(&self.broker);
         }
     }

@@ -155,13 +155,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.propose(now_ms, effects);
     }
 
-    /// The session with the controller is a new one. Call it when the session's first snapshot was assigned: what that did
-    /// not decide is proposed again.
-    pub fn session_renewed(&mut self, now_ms: i64, effects: &mut Effects<T>) {
+    /// A new session with the controller begins. Call it before anything of the session is assigned: what its first
+    /// records do not decide is proposed again when they are, or at the next tick.
+    pub fn session_renewed(&mut self) {
         if let Role::Leader(leader) = &mut self.role {
             leader.session_renewed();
         }
-        self.propose(now_ms, effects);
     }
 
     /// The lowest log start offset of all replicas, as far as they are known; `None` unless this broker leads

@@ -188,11 +188,14 @@ fn look_at_followers(broker: &Broker) {
     on_led_with_followers(broker, |partition, effects| partition.tick(now_ms, effects));
 }
 
-/// The session with the controller is a new one, and its snapshot was applied: what is undecided is proposed again, and
-/// the controller hears of everything that is not well.
+/// A session with the controller begins, and nothing of its snapshot was applied: what became of proposals made in an
+/// earlier one is known when it is, or never will be.
+pub fn session_begins(broker: &Broker) {
+    on_led_with_followers(broker, |partition, _| partition.session_renewed());
+}
+
+/// The session's snapshot was applied: the controller hears of everything that is not well.
 pub fn session_renewed(broker: &Broker) {
-    let now_ms = clock::now_ms();
-    on_led_with_followers(broker, |partition, effects| partition.session_renewed(now_ms, effects));
     broker.errands.renewed.notify_one();
 }
 

@@ -41,6 +41,9 @@ impl World {
     pub fn broker_applies(&mut self, id: i32, update: &ClusterUpdate) {
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
         serving.applied_version = update.version;
+        if serving.renewing && update.snapshot {
+            serving.replicas.values_mut().for_each(|replica| replica.partition.session_renewed());
+        }
         brokers::apply(&mut serving.brokers, update);
         let reading = serving.ledger.read(update);
         self.retire_topics(id, &reading.gone);
@@ -198,7 +201,6 @@ impl World {
     }
 
     fn after_update(&mut self, id: i32, snapshot: bool) {
-        let now_ms = self.clock(Node::Broker(id));
         let unique = self.rng.uuid();
         if let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut())
             && snapshot
@@ -214,11 +216,6 @@ impl World {
                 let _ = serving.logs.set_aside(partition, unique, now_ms);
             }
             if std::mem::take(&mut serving.renewing) {
-                let mut effects = Effects::new();
-                for replica in serving.replicas.values_mut() {
-                    replica.partition.session_renewed(now_ms, &mut effects);
-                }
-                self.carry_out(id, effects);
                 self.report_health(id, true);
             }
         }
