@@ -19,7 +19,6 @@ pub struct Progress {
     since_ms: i64,
     /// Everything below is in its log; `None` until it fetched.
     end_offset: Option<i64>,
-    log_start_offset: i64,
     last_fetch_ms: i64,
     /// The leader's log end offset at that time.
     leader_end_at_fetch: i64,
@@ -38,8 +37,6 @@ pub struct CountedFetch {
     pub now_ms: i64,
     /// Everything below is in the follower's log.
     pub end_offset: i64,
-    /// Where the follower's log starts.
-    pub log_start_offset: i64,
     /// The leader's log end offset.
     pub leader_end_offset: i64,
     /// Whether the broker is fenced.
@@ -53,7 +50,6 @@ impl Progress {
             member,
             since_ms: now_ms,
             end_offset: None,
-            log_start_offset: -1,
             last_fetch_ms: NEVER_MS,
             leader_end_at_fetch: -1,
             last_caught_up_ms: NEVER_MS,
@@ -86,7 +82,6 @@ impl Progress {
             self.last_caught_up_ms = self.last_caught_up_ms.max(self.last_fetch_ms);
         }
         self.end_offset = Some(fetch.end_offset);
-        self.log_start_offset = fetch.log_start_offset;
         self.leader_end_at_fetch = self.leader_end_at_fetch.max(fetch.leader_end_offset);
         self.last_fetch_ms = fetch.now_ms;
         self.fenced = fetch.fenced;
@@ -96,11 +91,6 @@ impl Progress {
     /// Everything below is in its log; `None` until it fetched.
     pub fn end_offset(&self) -> Option<i64> {
         self.end_offset
-    }
-
-    /// Where its log starts; `None` until it fetched.
-    pub fn log_start_offset(&self) -> Option<i64> {
-        self.end_offset.map(|_| self.log_start_offset)
     }
 
     /// Whether it has all that the leader has, or had so within `lag_time_max_ms`.

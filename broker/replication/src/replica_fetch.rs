@@ -19,8 +19,6 @@ pub struct ReplicaFetch {
     pub fetch_offset: i64,
     /// The leader epoch of the follower's last record; -1 if it has none.
     pub last_fetched_epoch: i32,
-    /// Where the follower's log starts.
-    pub log_start_offset: i64,
     /// The most that may be answered. Bytes.
     pub max_bytes: u32,
     /// The first batch goes out even where it is larger than that (KIP-74).

@@ -30,7 +30,6 @@ fn fetch(replica: Member, fetch_offset: i64, last_fetched_epoch: i32, leader_epo
         current_leader_epoch: leader_epoch,
         fetch_offset,
         last_fetched_epoch,
-        log_start_offset: 0,
         max_bytes: 1 << 20,
         at_least_one_batch: true,
     }
@@ -176,7 +175,7 @@ fn rule_8_a_new_life_inherits_nothing_from_the_one_before() {
     a.assign(with_isr(record(A, 0, 1), &[A, B, reborn]));
     a.assign(with_isr(record(A, 0, 2), &[A, reborn]));
     a.append(1);
-    assert_eq!((a.high_watermark(), a.partition.low_watermark()), (4, Some(0)));
+    assert_eq!(a.high_watermark(), 4);
     assert_eq!(a.partition.health(a.now).followers[1].records, 6);
 }
 
@@ -675,7 +674,6 @@ fn a_fetch_outside_of_the_log_learns_where_the_log_starts_and_does_not_count() {
     let answer = ask(&mut a, &fetch(C, 9, -1, 0));
     assert_eq!((answer.error, answer.log_start_offset), (ErrorCode::OFFSET_OUT_OF_RANGE, 4));
     assert!(a.proposals().is_empty());
-    assert_eq!(a.partition.low_watermark(), Some(4));
 }
 
 #[test]

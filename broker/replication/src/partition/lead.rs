@@ -50,13 +50,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         let leader_end_offset = self.log.log_end_offset();
         leader.count(
             fetch.replica,
-            CountedFetch {
-                now_ms,
-                end_offset: fetch.fetch_offset,
-                log_start_offset: fetch.log_start_offset,
-                leader_end_offset,
-                fenced: fetch.fenced,
-            },
+            CountedFetch { now_ms, end_offset: fetch.fetch_offset, leader_end_offset, fenced: fetch.fenced },
         );
         self.advance(effects);
         self.propose(now_ms, effects);
@@ -161,13 +155,5 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         if let Role::Leader(leader) = &mut self.role {
             leader.session_renewed();
         }
-    }
-
-    /// The lowest log start offset of all replicas, as far as they are known; `None` unless this broker leads
-    /// (`low_watermark` of DeleteRecords).
-    pub fn low_watermark(&self) -> Option<i64> {
-        let Role::Leader(leader) = &self.role else { return None };
-        let followers = leader.followers().iter().filter_map(|follower| follower.log_start_offset());
-        followers.chain([self.log.log_start_offset()]).min()
     }
 }
