@@ -201,6 +201,7 @@ impl World {
     }
 
     fn after_update(&mut self, id: i32, snapshot: bool) {
+        let now_ms = self.clock(Node::Broker(id));
         let unique = self.rng.uuid();
         if let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut())
             && snapshot
