@@ -216,7 +216,7 @@ pub enum FromController {
 }
 
 /// A record that a broker acted on (rules 25, 31).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPartition {
     /// The topic's id.
     pub topic_id: Uuid,
@@ -226,6 +226,10 @@ pub struct HeldPartition {
     pub creation: u64,
     /// The record's leader epoch.
     pub leader_epoch: i32,
+    /// The record's partition epoch: in-sync replicas change without a new leader too.
+    pub partition_epoch: i32,
+    /// The record's replicas, by broker id; none from a broker of an earlier release.
+    pub replicas: Vec<i32>,
 }
 
 /// The in-sync replicas that a leader wishes for.

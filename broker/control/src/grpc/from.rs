@@ -139,6 +139,8 @@ fn held(held: proto::HeldPartition) -> Read<s::HeldPartition> {
         partition: held.partition,
         creation: held.creation,
         leader_epoch: held.leader_epoch,
+        partition_epoch: held.partition_epoch,
+        replicas: held.replicas,
     })
 }
 

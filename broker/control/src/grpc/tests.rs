@@ -112,10 +112,21 @@ fn requests() -> Vec<ControllerRequest> {
     ]
 }
 
+fn held() -> HeldPartition {
+    HeldPartition {
+        topic_id: id(1),
+        partition: 2,
+        creation: 3,
+        leader_epoch: 4,
+        partition_epoch: 5,
+        replicas: vec![6, 7],
+    }
+}
+
 #[test]
 fn every_message_to_the_controller_arrives_as_it_was_sent() {
     let incarnation = 9;
-    let held = HeldPartition { topic_id: id(1), partition: 2, creation: 3, leader_epoch: 4 };
+    let held = held();
     let proposal = IsrProposal {
         topic_id: id(1),
         partition: 2,
@@ -264,7 +275,7 @@ fn a_long_snapshot_is_cut_into_pieces_that_fit_and_put_together_again() {
     let (arrived, pieces) = sent(snapshot.clone());
     assert!(pieces > 3, "{pieces}");
     assert!(arrived == snapshot);
-    let held = HeldPartition { topic_id: id(1), partition: 2, creation: 3, leader_epoch: 4 };
+    let held = held();
     let report = ToController::Held { incarnation: 1, partitions: vec![held; 100_000] };
     let (arrived, pieces) = sent(report.clone());
     assert!(pieces > 2 && arrived == report, "{pieces}");

@@ -56,8 +56,9 @@ pub(super) fn registration(registration: s::Registration) -> proto::Registration
 }
 
 pub(super) fn held(held: s::HeldPartition) -> proto::HeldPartition {
-    let s::HeldPartition { topic_id, partition, creation, leader_epoch } = held;
-    proto::HeldPartition { topic_id: uuid(topic_id), partition, creation, leader_epoch }
+    let s::HeldPartition { topic_id, partition, creation, leader_epoch, partition_epoch, replicas } = held;
+    let topic_id = uuid(topic_id);
+    proto::HeldPartition { topic_id, partition, creation, leader_epoch, partition_epoch, replicas }
 }
 
 pub(super) fn proposal(proposal: s::IsrProposal) -> proto::IsrProposal {

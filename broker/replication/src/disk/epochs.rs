@@ -2,13 +2,15 @@
 //! 31).
 //!
 //! Before a replica leads, truncates or fetches under an epoch, (creation, leader epoch) is appended to the file
-//! `taffrail.epochs` of its log directory; a record with a lower pair is ignored from then on. One write serves an update
-//! of any number of partitions, and nothing is synced: the page cache outlives the process, and where it does not, the
-//! disk counts as UNCLEAN anyway.
+//! `taffrail.epochs` of its log directory; a record with a lower pair is ignored from then on. The partition epoch and the
+//! replicas are noted with them, for a controller whose store was restored from a backup: who was in sync may have changed
+//! since without a new leader, and who has the log may not be who had it. One write serves an update of any number of
+//! partitions, and nothing is synced: the page cache outlives the process, and where it does not, the disk counts as
+//! UNCLEAN anyway.
 //!
-//! The file is a row of entries of equal size, each with its own checksum: topic id, partition, creation, leader epoch,
-//! CRC-32C of these. The last entry of a partition holds. Entries that are cut or damaged are passed over. It is written
-//! anew when it is opened, and when it has grown to several times what is needed.
+//! The file is a row of entries, each with its own checksum: topic id, partition, creation, leader epoch, partition epoch,
+//! number of replicas, their ids, CRC-32C of these. The highest entry of a partition holds. Entries that are cut or damaged
+//! are passed over. It is written anew when it is opened, and when it has grown to several times what is needed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,8 +24,12 @@ use super::DiskError;
 
 /// The file's name in the log directory.
 pub const NAME: &str = "taffrail.epochs";
-/// Topic id, partition, creation, leader epoch, checksum.
-const ENTRY_BYTES: usize = 16 + 4 + 8 + 4 + 4;
+/// Topic id, partition, creation, leader epoch, partition epoch, number of replicas.
+const HEADER_BYTES: usize = 16 + 4 + 8 + 4 + 4 + 4;
+/// Each replica, and the checksum; entries begin at multiples of it.
+const WORD_BYTES: usize = 4;
+/// More replicas than this are not believed.
+const MAX_REPLICAS: usize = 1024;
 /// What the file may grow to before it is written anew, whatever is needed of it.
 const SMALL_FILE_BYTES: u64 = 1024 * 1024;
 /// How many times what is needed a larger file may hold.
@@ -32,7 +38,27 @@ const SLACK: u64 = 4;
 const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 type Key = (Uuid, i32);
+/// Creation and leader epoch.
 type Epochs = (u64, i32);
+
+/// What is noted of a record. Of two, the one with the higher epochs holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Noted {
+    epochs: Epochs,
+    partition_epoch: i32,
+    replicas: Box<[i32]>,
+}
+
+impl Noted {
+    fn of(record: &PartitionRecord) -> Self {
+        let replicas = record.replicas.as_slice().into();
+        Self { epochs: epochs_of(record), partition_epoch: record.partition_epoch, replicas }
+    }
+
+    fn entry_bytes(&self) -> usize {
+        HEADER_BYTES + (self.replicas.len() + 1) * WORD_BYTES
+    }
+}
 
 /// The epochs of one log directory.
 pub struct EpochNotes<S: Storage> {
@@ -41,7 +67,9 @@ pub struct EpochNotes<S: Storage> {
     file: S::File,
     /// Where the next entry goes: behind the last one that was written whole.
     len: u64,
-    noted: BTreeMap<Key, Epochs>,
+    noted: BTreeMap<Key, Noted>,
+    /// What an entry for each of them takes.
+    needed: u64,
 }
 
 impl<S: Storage> EpochNotes<S> {
@@ -53,18 +81,25 @@ impl<S: Storage> EpochNotes<S> {
         let path = dir.join(NAME);
         let bytes = storage.read_small(&path, MAX_BYTES).map_err(failed("read", &path))?;
         let mut noted = BTreeMap::new();
-        for (key, epochs) in bytes.unwrap_or_default().chunks_exact(ENTRY_BYTES).filter_map(decode) {
-            raise(&mut noted, key, epochs);
+        let bytes = bytes.unwrap_or_default();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let Some((key, note)) = decode(rest) else {
+                rest = rest.get(WORD_BYTES..).unwrap_or_default();
+                continue;
+            };
+            rest = &rest[note.entry_bytes()..];
+            raise(&mut noted, key, note);
         }
         let (file, len) = write_anew(&storage, &path, &noted)?;
-        Ok(Self { storage, path, file, len, noted })
+        Ok(Self { storage, path, file, len, noted, needed: len })
     }
 
     /// Whether this broker has acted under a higher epoch of the partition than the record's, so that the record is to
     /// be ignored.
     pub fn is_behind(&self, record: &PartitionRecord) -> bool {
         let noted = self.noted.get(&(record.topic_id, record.partition));
-        noted.is_some_and(|noted| epochs_of(record) < *noted)
+        noted.is_some_and(|noted| epochs_of(record) < noted.epochs)
     }
 
     /// Whether the broker ever acted under a record of the partition.
@@ -75,7 +110,7 @@ impl<S: Storage> EpochNotes<S> {
     /// The creation of a topic that the broker acted for.
     pub fn creation(&self, topic_id: Uuid) -> Option<u64> {
         let mut partitions = self.noted.range((topic_id, i32::MIN)..=(topic_id, i32::MAX));
-        partitions.next().map(|(_, (creation, _))| *creation)
+        partitions.next().map(|(_, noted)| noted.epochs.0)
     }
 
     /// Notes the epochs of these records, in one write. To be called before any of them is acted on; those that are
@@ -90,11 +125,11 @@ impl<S: Storage> EpochNotes<S> {
         let mut bytes = Vec::new();
         let mut raised = BTreeMap::new();
         for record in records {
-            let (key, epochs) = ((record.topic_id, record.partition), epochs_of(record));
-            let is_new = |known: &BTreeMap<Key, Epochs>| known.get(&key).is_none_or(|noted| *noted < epochs);
+            let (key, note) = ((record.topic_id, record.partition), Noted::of(record));
+            let is_new = |known: &BTreeMap<Key, Noted>| known.get(&key).is_none_or(|noted| *noted < note);
             if is_new(&self.noted) && is_new(&raised) {
-                encode(&mut bytes, key, epochs);
-                raised.insert(key, epochs);
+                encode(&mut bytes, key, &note);
+                raised.insert(key, note);
             }
         }
         if bytes.is_empty() {
@@ -103,26 +138,35 @@ impl<S: Storage> EpochNotes<S> {
         // After a write that failed, the next one begins at the same place: nothing whole is behind something torn.
         self.file.write_all_at(&bytes, self.len).map_err(failed("write", &self.path))?;
         self.len += bytes.len() as u64;
-        self.noted.append(&mut raised);
-        let needed = (self.noted.len() * ENTRY_BYTES) as u64;
-        if self.len > (needed * SLACK).max(SMALL_FILE_BYTES) {
+        for (key, note) in raised {
+            self.needed += note.entry_bytes() as u64;
+            let before = self.noted.insert(key, note);
+            self.needed -= before.map_or(0, |before| before.entry_bytes() as u64);
+        }
+        if self.len > (self.needed * SLACK).max(SMALL_FILE_BYTES) {
             (self.file, self.len) = write_anew(&self.storage, &self.path, &self.noted)?;
+            self.needed = self.len;
         }
         Ok(())
     }
 
     /// Forgets topics that do not exist any more. What is in the file goes when that is next written anew.
     pub fn forget(&mut self, topic_id: Uuid) {
-        self.noted.retain(|(id, _), _| *id != topic_id);
+        let of_topic = (topic_id, i32::MIN)..=(topic_id, i32::MAX);
+        for (_, gone) in self.noted.extract_if(of_topic, |_, _| true) {
+            self.needed -= gone.entry_bytes() as u64;
+        }
     }
 
     /// All that was noted, for the controller (rule 25).
     pub fn held(&self) -> Vec<HeldPartition> {
-        let held = |(&(topic_id, partition), &(creation, leader_epoch)): (&Key, &Epochs)| HeldPartition {
+        let held = |(&(topic_id, partition), noted): (&Key, &Noted)| HeldPartition {
             topic_id,
             partition,
-            creation,
-            leader_epoch,
+            creation: noted.epochs.0,
+            leader_epoch: noted.epochs.1,
+            partition_epoch: noted.partition_epoch,
+            replicas: noted.replicas.to_vec(),
         };
         self.noted.iter().map(held).collect()
     }
@@ -132,41 +176,61 @@ fn epochs_of(record: &PartitionRecord) -> Epochs {
     (record.creation, record.leader_epoch)
 }
 
-fn raise(noted: &mut BTreeMap<Key, Epochs>, key: Key, epochs: Epochs) {
-    let held = noted.entry(key).or_insert(epochs);
-    *held = epochs.max(*held);
+fn raise(noted: &mut BTreeMap<Key, Noted>, key: Key, note: Noted) {
+    match noted.get_mut(&key) {
+        Some(held) if *held < note => *held = note,
+        Some(_) => {}
+        None => {
+            noted.insert(key, note);
+        }
+    }
 }
 
-fn encode(bytes: &mut Vec<u8>, (topic_id, partition): Key, (creation, leader_epoch): Epochs) {
+fn encode(bytes: &mut Vec<u8>, (topic_id, partition): Key, note: &Noted) {
     let start = bytes.len();
+    let (creation, leader_epoch) = note.epochs;
     bytes.extend_from_slice(&topic_id.0);
     bytes.extend_from_slice(&partition.to_be_bytes());
     bytes.extend_from_slice(&creation.to_be_bytes());
     bytes.extend_from_slice(&leader_epoch.to_be_bytes());
+    bytes.extend_from_slice(&note.partition_epoch.to_be_bytes());
+    bytes.extend_from_slice(&(note.replicas.len() as u32).to_be_bytes());
+    note.replicas.iter().for_each(|id| bytes.extend_from_slice(&id.to_be_bytes()));
     let checksum = crc32c::crc32c(&bytes[start..]);
     bytes.extend_from_slice(&checksum.to_be_bytes());
 }
 
-fn decode(entry: &[u8]) -> Option<(Key, Epochs)> {
-    let (content, checksum) = entry.split_last_chunk::<4>()?;
+/// The entry that `bytes` begin with.
+fn decode(bytes: &[u8]) -> Option<(Key, Noted)> {
+    let (topic_id, rest) = bytes.split_first_chunk::<16>()?;
+    let (partition, rest) = rest.split_first_chunk::<4>()?;
+    let (creation, rest) = rest.split_first_chunk::<8>()?;
+    let (leader_epoch, rest) = rest.split_first_chunk::<4>()?;
+    let (partition_epoch, rest) = rest.split_first_chunk::<4>()?;
+    let (count, rest) = rest.split_first_chunk::<4>()?;
+    let count = usize::try_from(u32::from_be_bytes(*count)).ok().filter(|count| *count <= MAX_REPLICAS)?;
+    let (replicas, rest) = rest.split_at_checked(count * WORD_BYTES)?;
+    let checksum = rest.first_chunk::<4>()?;
+    let content = &bytes[..HEADER_BYTES + count * WORD_BYTES];
     if crc32c::crc32c(content) != u32::from_be_bytes(*checksum) {
         return None;
     }
-    let (topic_id, rest) = content.split_first_chunk::<16>()?;
-    let (partition, rest) = rest.split_first_chunk::<4>()?;
-    let (creation, leader_epoch) = rest.split_first_chunk::<8>()?;
-    let key = (Uuid(*topic_id), i32::from_be_bytes(*partition));
-    let leader_epoch = i32::from_be_bytes(*leader_epoch.first_chunk::<4>()?);
-    Some((key, (u64::from_be_bytes(*creation), leader_epoch)))
+    let (replicas, _) = replicas.as_chunks::<4>();
+    let note = Noted {
+        epochs: (u64::from_be_bytes(*creation), i32::from_be_bytes(*leader_epoch)),
+        partition_epoch: i32::from_be_bytes(*partition_epoch),
+        replicas: replicas.iter().map(|id| i32::from_be_bytes(*id)).collect(),
+    };
+    Some(((Uuid(*topic_id), i32::from_be_bytes(*partition)), note))
 }
 
 fn write_anew<S: Storage>(
     storage: &S,
     path: &Path,
-    noted: &BTreeMap<Key, Epochs>,
+    noted: &BTreeMap<Key, Noted>,
 ) -> Result<(S::File, u64), DiskError> {
-    let mut bytes = Vec::with_capacity(noted.len() * ENTRY_BYTES);
-    noted.iter().for_each(|(key, epochs)| encode(&mut bytes, *key, *epochs));
+    let mut bytes = Vec::with_capacity(noted.values().map(Noted::entry_bytes).sum());
+    noted.iter().for_each(|(key, note)| encode(&mut bytes, *key, note));
     storage.replace_small(path, &bytes).map_err(failed("write", path))?;
     let file = storage.open(path, Access::Write).map_err(failed("open", path))?;
     Ok((file, bytes.len() as u64))
@@ -216,6 +280,22 @@ mod tests {
     }
 
     #[test]
+    fn rule_25_in_sync_replicas_that_changed_without_a_new_leader_are_told_of_by_the_next_process() {
+        let storage = storage();
+        let mut notes = open(&storage);
+        let moved = PartitionRecord { partition_epoch: 9, replicas: vec![3, 4], ..record(0, 5, 3) };
+        notes.note(&[record(0, 5, 3), moved]).unwrap();
+        notes.note(&[record(0, 5, 3)]).unwrap();
+        for notes in [&notes, &open(&storage)] {
+            let held = notes.held();
+            let [held] = &held[..] else { panic!("one partition is noted: {held:?}") };
+            assert_eq!((held.leader_epoch, held.partition_epoch), (3, 9));
+            assert_eq!(held.replicas, [3, 4]);
+            assert!(!notes.is_behind(&record(0, 5, 3)), "the same leader epoch may be acted under");
+        }
+    }
+
+    #[test]
     fn an_update_of_many_partitions_is_one_write_and_what_is_known_none() {
         let storage = storage();
         let mut notes = open(&storage);
@@ -233,7 +313,8 @@ mod tests {
         let storage = storage();
         let mut notes = open(&storage);
         notes.note(&[record(0, 1, 1)]).unwrap();
-        for torn in 0..2 * ENTRY_BYTES {
+        let entry_bytes = Noted::of(&record(1, 1, 5)).entry_bytes();
+        for torn in 0..2 * entry_bytes {
             let (operation, effect) = (Operation::Write, Effect::TornWrite(torn));
             storage.inject(Fault { operation, after: 0, name_ends_with: NAME.to_owned(), effect });
             assert!(notes.note(&[record(1, 1, 5), record(2, 1, 5)]).is_err());
@@ -246,12 +327,15 @@ mod tests {
 
     #[test]
     fn a_damaged_entry_costs_no_other() {
-        let storage = storage();
-        let mut notes = open(&storage);
-        notes.note(&[record(0, 1, 1), record(1, 1, 1), record(2, 1, 1)]).unwrap();
-        let file = storage.open(&Path::new(DIR).join(NAME), Access::Write).unwrap();
-        file.write_all_at(&[0xff], ENTRY_BYTES as u64 + 20).unwrap();
-        assert_eq!(held(&open(&storage)), [(0, 1, 1), (2, 1, 1)]);
+        let entry_bytes = Noted::of(&record(0, 1, 1)).entry_bytes();
+        // One is the number of its replicas, which tells where the next entry begins.
+        for at in [20, HEADER_BYTES - 1] {
+            let storage = storage();
+            open(&storage).note(&[record(0, 1, 1), record(1, 1, 1), record(2, 1, 1)]).unwrap();
+            let file = storage.open(&Path::new(DIR).join(NAME), Access::Write).unwrap();
+            file.write_all_at(&[0x7f], (entry_bytes + at) as u64).unwrap();
+            assert_eq!(held(&open(&storage)), [(0, 1, 1), (2, 1, 1)]);
+        }
     }
 
     #[test]
