@@ -129,6 +129,11 @@ impl<T: CellObject, I, D> Cell<T, I, D> {
         self.queue.push_back(intent);
     }
 
+    /// To be decided before all that waits.
+    pub(crate) fn enqueue_first(&mut self, intent: I) {
+        self.queue.push_front(intent);
+    }
+
     /// Asks that the object be read again, by a question that is sent from now on, before anything more is decided on it.
     pub(crate) fn reread(&mut self) {
         match self.flight {

@@ -283,7 +283,12 @@ impl Controller {
         None
     }
 
+    /// The records that the contests are held on go first: a leader of before that has not heard of it would answer, and
+    /// commit more.
     fn ask_log_ends(&mut self, to_ask: BTreeMap<Member, Vec<Key>>, asked_ms: u64) {
+        if !to_ask.is_empty() {
+            self.tell_brokers();
+        }
         for (member, keys) in to_ask {
             let session = self.sessions.iter().find(|(_, session)| session.broker == Some(member));
             // It is in session with another controller, or about to be fenced.

@@ -27,6 +27,7 @@ use crate::cell::Cell;
 use crate::clock::Clock;
 use crate::contest::Contests;
 use crate::health::Health;
+use crate::held::Gathering;
 use crate::liveness::Liveness;
 use crate::message::{Event, Input, Output, SessionId};
 use crate::model::{
@@ -102,6 +103,8 @@ pub struct Controller {
     pub(crate) load: Option<BTreeMap<u32, i32>>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) liveness: Liveness,
+    /// Brokers that are heard before anything is decided.
+    pub(crate) gathering: Gathering,
     /// Something has changed that a broker may wait for that wants to stop.
     pub(crate) shutdowns_stirred: bool,
     /// Random tokens that brokers open connections to one another with.
@@ -148,6 +151,7 @@ impl Controller {
             load: None,
             sessions: BTreeMap::new(),
             liveness: Liveness::default(),
+            gathering: Gathering::default(),
             shutdowns_stirred: false,
             peer_tokens: BTreeMap::new(),
             going: BTreeSet::new(),
@@ -198,6 +202,7 @@ impl Controller {
     fn on_tick(&mut self) {
         self.retry_reads();
         if self.is_ready() {
+            self.gather();
             self.liveness.stirred = true;
             self.see_to_shutdowns();
             self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
@@ -240,6 +245,7 @@ impl Controller {
             self.close_session(session);
         } else {
             self.sessions.entry(session).or_default();
+            self.expect_held(broker_id);
             let registration = Box::new(registration);
             self.enqueue_cluster(ClusterIntent::Register { session, registration });
             // In the same write, so that the first topic need not wait for one of its own.

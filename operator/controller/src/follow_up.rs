@@ -263,9 +263,7 @@ impl Controller {
             (PartitionIntent::Reassign { ticket, .. }, PartitionDecision::Through(result)) => {
                 self.requests.settle(ticket, result.map(|()| Success::Done));
             }
-            (PartitionIntent::Lift { topic_id, partition, told }, PartitionDecision::Fulfilled) => {
-                self.on_lifted(topic_id, partition, told);
-            }
+            (PartitionIntent::Lift { told }, PartitionDecision::Fulfilled) => self.on_lifted(&told),
             (PartitionIntent::Propose { session, proposal, .. }, PartitionDecision::Refused(reason)) => {
                 self.refuse_isr(session, &proposal, reason);
             }

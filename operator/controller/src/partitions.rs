@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use taffrail_control::session::{ApiError, IsrProposal, IsrRefusal};
+use taffrail_control::session::{ApiError, HeldPartition, IsrProposal, IsrRefusal};
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
@@ -46,8 +46,8 @@ pub(crate) enum PartitionIntent {
         winner: Member,
         ticket: Option<Ticket>,
     },
-    /// The record shall be above a leader epoch that a broker has acted on (rule 25).
-    Lift { topic_id: Uuid, partition: i32, told: i32 },
+    /// The record shall be above one that a broker has acted on (rule 25).
+    Lift { told: HeldPartition },
 }
 
 impl PartitionIntent {
@@ -86,9 +86,9 @@ impl<'a> Outlook<'a> {
     }
 }
 
-/// Lifts the record above an epoch that was told; whether it was behind.
-pub(crate) fn lift(slice: &mut PartitionSlice, topic_id: Uuid, partition: i32, told: i32) -> bool {
-    let Some(record) = slice.partition_mut(topic_id, partition) else { return false };
+/// Lifts the record above one that was told; whether it was behind.
+pub(crate) fn lift(slice: &mut PartitionSlice, told: &HeldPartition) -> bool {
+    let Some(record) = slice.partition_mut(told.topic_id, told.partition) else { return false };
     held::lifted(record, told).map(|lifted| *record = lifted).is_some()
 }
 

@@ -3,7 +3,7 @@
 use taffrail_protocol::Uuid;
 
 use crate::cell::{Cell, CellObject, Commit, Turn, Verdict};
-use crate::controller::{Controller, Phase, Surroundings};
+use crate::controller::{Controller, PartitionCell, Phase, Surroundings};
 use crate::message::Event;
 use crate::model::{ObjectKey, PartitionSlice, TOPIC_SLICES, TopicSlice};
 use crate::partitions::{self, Outlook, PartitionDecision, PartitionIntent};
@@ -37,6 +37,9 @@ impl Controller {
     }
 
     fn give_topic_turn(&mut self, slice: u32, surroundings: &mut Surroundings<'_>) {
+        if self.awaits_brokers() && !self.topics[slice as usize].wants_read() {
+            return;
+        }
         let load = self.load.take().unwrap_or_else(|| self.count_load());
         let names = &self.names;
         let random = &mut *surroundings.random;
@@ -70,6 +73,11 @@ impl Controller {
     }
 
     fn give_partition_turn(&mut self, number: u32) {
+        let gathers = self.awaits_brokers();
+        let may_decide = |cell: &PartitionCell| !gathers || cell.wants_read();
+        if !self.partitions.get(&number).is_some_and(may_decide) {
+            return;
+        }
         let Some(mut cell) = self.partitions.remove(&number) else { return };
         let turn = cell.turn(|slice, intent| self.decide_on_partitions(slice, number, intent));
         match turn {
@@ -100,9 +108,7 @@ impl Controller {
             PartitionIntent::Reassign { ticket, topic_id, wish } => {
                 return self.reassign(slice, ticket, topic_id, wish);
             }
-            PartitionIntent::Lift { topic_id, partition, told } => {
-                partitions::lift(slice, topic_id, partition, told)
-            }
+            PartitionIntent::Lift { ref told } => partitions::lift(slice, told),
             PartitionIntent::Propose { session, sender, proposal } => {
                 return partitions::propose(slice, session, sender, proposal, &outlook);
             }
@@ -328,6 +334,7 @@ impl Controller {
     /// All is read: what is half done is gone on with, and what is not as it should be is mended.
     fn begin(&mut self) {
         self.phase = Phase::Ready;
+        self.begin_to_gather();
         let nothing = TopicSlice::default();
         (0..TOPIC_SLICES).for_each(|slice| self.on_topics_committed(slice, &nothing));
         let slices: Vec<u32> = self.partitions.keys().copied().collect();

@@ -374,15 +374,26 @@ impl World {
             u128::from(*drawn).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_be_bytes()
         };
         let mut surroundings = Surroundings { now_ms: self.now_ms, random: &mut random };
+        let mut registered = Vec::new();
         for output in self.nodes[at].controller.step(input, &mut surroundings) {
             match output {
                 Output::Store(request) => self.nodes[at].asked.push(request),
-                Output::Send { session, message } => self.hear(at, session, message),
+                Output::Send { session, message } => {
+                    if let FromController::Registered { incarnation, .. } = message {
+                        registered.push((session, incarnation));
+                    }
+                    self.hear(at, session, message);
+                }
                 Output::Close { session } => self.nodes[at].sessions.retain(|_, open| *open != session),
                 // Each step of time is a tick.
                 Output::WakeIn { .. } => {}
                 Output::Event(event) => assert!(!event.to_string().is_empty()),
             }
+        }
+        for (session, incarnation) in registered {
+            // It holds nothing that the store does not know.
+            let message = ToController::Held { incarnation, partitions: Vec::new() };
+            self.input(at, Input::Said { session, message });
         }
     }
 
@@ -760,6 +771,8 @@ impl World {
             partition: record.partition,
             creation: self.history.topics[&topic_id].1,
             leader_epoch: record.leader_epoch + ahead,
+            partition_epoch: record.partition_epoch + ahead,
+            replicas: Vec::new(),
         };
         let partitions = vec![held];
         self.say(at, broker, |incarnation| ToController::Held { incarnation, partitions });
@@ -883,6 +896,8 @@ fn a_controller_that_did_not_see_a_deletion_does_not_bring_the_records_back() {
     // The second controller reads the topic, then the first deletes it.
     world.apply(&Op::Restart { at: 1 });
     world.settle(1);
+    world.register(1, 1, false, true);
+    world.settle(1);
     world.register(1, 2, false, true);
     world.settle(1);
     assert!(world.nodes[1].topics.contains_key("a"));
@@ -926,6 +941,8 @@ fn a_topic_that_was_made_with_a_lost_answer_and_deleted_by_another_is_made_again
     world.apply(&Op::Create { at: 1, name: 0, partitions: 1, factor: 1, config: 1 });
     world.deliver(1, 0, &Fate::AnswerLost);
     world.apply(&Op::Restart { at: 0 });
+    world.settle(0);
+    world.register(0, 1, false, true);
     world.settle(0);
     world.register(0, 2, false, true);
     world.settle(0);

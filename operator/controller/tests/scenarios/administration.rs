@@ -122,6 +122,7 @@ fn another_controller_ends_a_move_that_its_predecessor_had_begun() {
     cluster.store.execute(vec![put]);
     assert!(cluster.record(topic, 0).is_moving());
     cluster.restart_controller(Policy::default());
+    (1..=3).for_each(|id| cluster.connect(id, LogClaim::Clean));
     assert_eq!(cluster.record(topic, 0).replicas, [3, 2]);
 }
 
@@ -155,6 +156,8 @@ fn rule_23_a_setting_becomes_a_decision_on_each_partition_the_topics_own_before_
     cluster.restart_controller(Policy::default());
     assert_eq!(min_isrs(&cluster), [2, 2, 2]);
     cluster.start_broker(1, LogClaim::Clean);
+    cluster.connect(2, LogClaim::Clean);
+    cluster.connect(3, LogClaim::Clean);
     configure(&mut cluster, ConfigResource::Broker(None), key, None);
     assert_eq!(min_isrs(&cluster), [1, 1, 1]);
 }

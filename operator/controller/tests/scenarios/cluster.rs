@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use taffrail_control::session::{
-    ApiError, ControllerRequest, ControllerResponse, ElectionKind, FromController, IsrProposal, IsrRefusal,
-    LogClaim, LogEnd, LogState, Member as Named, NewTopic, PartitionRecord, Registration, ReplicaHealth,
-    ToController,
+    ApiError, ControllerRequest, ControllerResponse, ElectionKind, FromController, HeldPartition,
+    IsrProposal, IsrRefusal, LogClaim, LogEnd, LogState, Member as Named, NewTopic, PartitionRecord,
+    Registration, ReplicaHealth, ToController,
 };
 use taffrail_controller::message::{Event, Input, Output, SessionId};
 use taffrail_controller::model::{ClusterState, Member, Object, ObjectKey, PartitionState};
@@ -128,8 +128,13 @@ impl Cluster {
         self.connect(id, claim);
     }
 
-    /// The broker's process opens a session.
+    /// The broker's process opens a session, and holds nothing that the controller does not know.
     pub fn connect(&mut self, id: i32, claim: LogClaim) {
+        self.connect_with(id, claim, Vec::new());
+    }
+
+    /// The broker's process opens a session, and says what it holds.
+    pub fn connect_with(&mut self, id: i32, claim: LogClaim, held: Vec<HeldPartition>) {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let Some(broker) = self.brokers.get_mut(&id) else { return };
@@ -141,6 +146,12 @@ impl Cluster {
         };
         self.input(Input::Said { session, message: ToController::Register(registration) });
         self.settle();
+        let broker = &self.brokers[&id];
+        if broker.session.is_some() {
+            let incarnation = broker.incarnation;
+            self.say(id, ToController::Held { incarnation, partitions: held });
+            self.settle();
+        }
     }
 
     pub fn say(&mut self, id: i32, message: ToController) {

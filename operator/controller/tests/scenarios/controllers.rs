@@ -196,11 +196,19 @@ fn rule_3_a_record_that_names_a_fenced_or_former_leader_is_mended_by_whoever_rea
         record.partition_epoch += 1;
     });
     cluster.restart_controller(Policy::default());
+    cluster.connect(2, LogClaim::Clean);
+    cluster.connect(3, LogClaim::Clean);
+    assert_eq!(cluster.state(topic, 0).1, 2, "1 may know of a later record");
+    cluster.pass(3_000, 500, &[2, 3]);
     assert_eq!(cluster.state(topic, 0), (Some(2), 3, vec![2], vec![]));
 }
 
+/// What epochs are lifted by.
+const LEAP: i32 = 1 << 20;
+
 fn held(topic_id: Uuid, creation: u64, leader_epoch: i32) -> HeldPartition {
-    HeldPartition { topic_id, partition: 0, creation, leader_epoch }
+    let (partition_epoch, replicas) = (leader_epoch, Vec::new());
+    HeldPartition { topic_id, partition: 0, creation, leader_epoch, partition_epoch, replicas }
 }
 
 fn tell_held(cluster: &mut Cluster, id: i32, held: HeldPartition) {
@@ -220,15 +228,12 @@ fn rule_25_a_restored_store_is_lifted_above_what_brokers_hold_and_the_longest_lo
     assert_eq!(cluster.state(topic, 0), (Some(2), 1, vec![2, 3], vec![]));
     cluster.store = backup;
     cluster.restart_controller(Policy::default());
-    for id in 1..=3 {
-        cluster.connect(id, LogClaim::Clean);
-    }
+    cluster.connect_with(1, LogClaim::Clean, vec![held(topic, 1, 0)]);
+    cluster.connect_with(2, LogClaim::Clean, vec![held(topic, 1, 1)]);
     assert_eq!(cluster.state(topic, 0), (Some(1), 0, vec![1, 2, 3], vec![]), "as the backup has it");
-    tell_held(&mut cluster, 1, held(topic, 1, 0));
-    assert_eq!(cluster.state(topic, 0).1, 0, "1 knows of nothing else");
-    tell_held(&mut cluster, 3, held(topic, 1, 1));
+    cluster.connect_with(3, LogClaim::Clean, vec![held(topic, 1, 1)]);
     let lifted = cluster.record(topic, 0);
-    assert_eq!((lifted.leader, lifted.leader_epoch, lifted.isr.len()), (None, 2, 3));
+    assert_eq!((lifted.leader, lifted.leader_epoch, lifted.isr.len()), (None, 1 + LEAP, 3));
     assert!(lifted.partition_epoch > 1_000_000, "above whatever brokers hold");
     let told = |event: &&Event| matches!(event, Event::StoreBehind { .. });
     assert_eq!(cluster.events.iter().filter(told).count(), 1);
@@ -240,11 +245,109 @@ fn rule_25_a_restored_store_is_lifted_above_what_brokers_hold_and_the_longest_lo
     cluster.pass(3_000, 500, &[1, 2, 3]);
     assert_eq!(cluster.record(topic, 0).leader, None);
     cluster.answer_log_ends(3, Some((1, 61)));
-    assert_eq!(cluster.state(topic, 0), (Some(3), 3, vec![3], vec![]));
-    assert_eq!(cluster.record(topic, 0).unclean_epoch, Some(3));
+    assert_eq!(cluster.state(topic, 0), (Some(3), 2 + LEAP, vec![3], vec![]));
+    assert_eq!(cluster.record(topic, 0).unclean_epoch, Some(2 + LEAP));
     // What is told again later is no news.
     tell_held(&mut cluster, 2, held(topic, 1, 1));
-    assert_eq!(cluster.state(topic, 0).1, 3);
+    assert_eq!(cluster.state(topic, 0).1, 2 + LEAP);
+}
+
+/// A backup of a partition of 1, 2 and 3 in sync, led by 1, and a controller that has just read it; 1 and 2 restarted.
+fn restored() -> (Cluster, Uuid) {
+    let mut cluster = Cluster::start(4, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let backup = cluster.store.clone();
+    cluster.kill(1, &[2, 3, 4]);
+    cluster.store = backup;
+    cluster.restart_controller(Policy::default());
+    (cluster, topic)
+}
+
+#[test]
+fn rule_25_nothing_is_decided_before_all_brokers_said_what_they_hold() {
+    let (mut cluster, topic) = restored();
+    // By the backup 2 would lead now that 1 has restarted, in the epoch in which 3 does since.
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.connect(2, LogClaim::Clean);
+    cluster.connect(4, LogClaim::Clean);
+    assert!(cluster.controller.awaits_brokers());
+    assert_eq!(cluster.state(topic, 0), (Some(1), 0, vec![1, 2, 3], vec![]));
+    cluster.connect_with(3, LogClaim::Clean, vec![held(topic, 1, 1)]);
+    assert!(!cluster.controller.awaits_brokers());
+    let lifted = cluster.record(topic, 0);
+    assert_eq!(
+        (lifted.leader, lifted.leader_epoch),
+        (None, 1 + LEAP),
+        "nor is 2 taken for the leader before"
+    );
+}
+
+#[test]
+fn rule_25_a_broker_that_does_not_come_is_waited_for_as_long_as_a_session_lasts() {
+    let (mut cluster, topic) = restored();
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.connect(2, LogClaim::Clean);
+    cluster.connect(4, LogClaim::Clean);
+    cluster.pass(2_500, 500, &[1, 2, 4]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
+    cluster.pass(500, 500, &[1, 2, 4]);
+    assert_eq!(cluster.state(topic, 0), (Some(2), 1, vec![2], vec![]));
+}
+
+#[test]
+fn rule_25_in_sync_replicas_that_changed_since_the_backup_without_a_new_leader_put_it_behind_too() {
+    let (mut cluster, topic) = restored();
+    for id in [1, 2, 4] {
+        cluster.connect(id, LogClaim::Clean);
+    }
+    let held = HeldPartition { partition_epoch: 3, ..held(topic, 1, 0) };
+    cluster.connect_with(3, LogClaim::Clean, vec![held]);
+    let lifted = cluster.record(topic, 0);
+    assert_eq!((lifted.leader, lifted.leader_epoch, lifted.partition_epoch), (None, LEAP, 3 + LEAP));
+}
+
+#[test]
+fn rule_25_the_replicas_are_those_that_were_told_last_whoever_tells_first() {
+    let told = |topic, partition_epoch, replicas: &[i32]| HeldPartition {
+        partition_epoch,
+        replicas: replicas.to_vec(),
+        ..held(topic, 1, 2)
+    };
+    for turned in [false, true] {
+        let (mut cluster, topic) = restored();
+        let newest = (3, told(topic, 9, &[2, 3, 4]));
+        let mut tell = [(4, told(topic, 7, &[1, 2, 3, 4])), newest];
+        if turned {
+            tell.reverse();
+        }
+        cluster.connect(1, LogClaim::Clean);
+        cluster.connect(2, LogClaim::Clean);
+        for (id, held) in tell {
+            cluster.connect_with(id, LogClaim::Clean, vec![held]);
+        }
+        let lifted = cluster.record(topic, 0);
+        assert_eq!((lifted.leader, lifted.replicas.as_slice()), (None, &[2, 3, 4][..]), "turned: {turned}");
+        assert!(lifted.isr.iter().all(|member| member.incarnation == 0));
+    }
+}
+
+#[test]
+fn rule_25_who_leads_hears_that_it_does_not_before_it_is_asked_how_far_its_log_reaches() {
+    let (mut cluster, topic) = restored();
+    for id in [1, 2, 4] {
+        cluster.connect(id, LogClaim::Clean);
+    }
+    cluster.connect_with(3, LogClaim::Clean, vec![held(topic, 1, 1)]);
+    for id in 1..=3 {
+        let inbox = &cluster.brokers[&id].inbox;
+        let at = |wanted: fn(&FromController) -> bool| inbox.iter().position(wanted);
+        let asked = at(|message| matches!(message, FromController::QueryLogEnds { .. }));
+        let lifted = at(|message| {
+            matches!(message, FromController::Update(update)
+                if update.partitions.iter().any(|record| record.leader.is_none()))
+        });
+        assert!(lifted.is_some() && lifted < asked, "broker {id}: {inbox:?}");
+    }
 }
 
 #[test]
@@ -258,7 +361,7 @@ fn rule_25_the_lifted_record_outlives_the_controller_that_lifted_it() {
     assert_eq!(cluster.record(topic, 0).leader, None, "nobody is taken for in sync");
     cluster.answer_log_ends(1, Some((7, 50)));
     cluster.answer_log_ends(2, Some((7, 51)));
-    assert_eq!(cluster.state(topic, 0), (Some(2), 9, vec![2], vec![]));
+    assert_eq!(cluster.state(topic, 0), (Some(2), 8 + LEAP, vec![2], vec![]));
 }
 
 #[test]
@@ -296,9 +399,9 @@ fn rule_25_a_sole_replica_goes_on_at_once_and_creations_go_on_above_what_is_held
     let mut cluster = Cluster::start(1, Policy::default());
     let topic = cluster.create("t", &[&[1]], &[]);
     tell_held(&mut cluster, 1, held(topic, 70_000, 7));
-    assert_eq!(cluster.state(topic, 0), (Some(1), 9, vec![1], vec![]));
+    assert_eq!(cluster.state(topic, 0), (Some(1), 8 + LEAP, vec![1], vec![]));
     tell_held(&mut cluster, 1, held(topic, u64::MAX, i32::MAX));
-    assert_eq!(cluster.state(topic, 0).1, 9, "nobody ever counted so far");
+    assert_eq!(cluster.state(topic, 0).1, 8 + LEAP, "nobody ever counted so far");
     let topics = vec![NewTopic { name: "u".into(), ..NewTopic::default() }];
     let made = cluster.request(ControllerRequest::CreateTopics { topics, validate_only: false });
     assert!(matches!(made, Some(ControllerResponse::Topics(_))));
