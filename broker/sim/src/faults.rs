@@ -6,6 +6,9 @@ use crate::net::Node;
 use crate::scenario::Promise;
 use crate::world::{Event, World};
 
+/// How often is looked whether faults may strike again after the store was restored.
+const RESTORE_LOOK_MS: u64 = 250;
+
 /// A fault, or the end of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -178,6 +181,10 @@ impl World {
         if self.calm_since_ms.is_some() {
             return;
         }
+        if self.is_being_restored() {
+            self.at(RESTORE_LOOK_MS, Event::FaultStrikes(fault));
+            return;
+        }
         self.note(&[80, crate::trace::digest(&fault)], || format!("FAULT {fault:?}"));
         self.count("faults");
         match fault {
@@ -218,13 +225,38 @@ impl World {
             Fault::StartController(at) => self.start_idle_controller(at),
             Fault::MoveController => self.move_controller(),
             Fault::BackUp => self.store.back_up(),
-            Fault::Restore => {
-                self.stop_controller(0);
-                self.stop_controller(1);
-                self.store.restore();
-                self.start_controller(0);
+            Fault::Restore => self.restore(),
+        }
+    }
+
+    /// What is promised of a restored store ([`Promise::Restored`]) holds if everybody is there who may know more than it:
+    /// all brokers live and reach the controller, and do so until it has heard them.
+    fn restore(&mut self) {
+        self.stop_controller(0);
+        self.stop_controller(1);
+        if self.store.restore() {
+            self.being_restored = true;
+            self.net.heal();
+            let still = std::mem::take(&mut self.still_until);
+            for id in 1..=self.scenario.brokers {
+                let serving = self.brokers[&id].serving();
+                let stops = serving.is_some_and(|serving| serving.stopping_until_ms.is_some());
+                // What it was about to do when it stood still is put off already.
+                if stops || still.contains_key(&Node::Broker(id)) {
+                    self.kill(id);
+                }
+                self.broker_starts(id);
             }
         }
+        self.start_controller(0);
+    }
+
+    /// Whether the controller of a restored store has not heard all brokers yet.
+    fn is_being_restored(&mut self) -> bool {
+        let takes_over =
+            self.hosts[0].controller.as_ref().is_some_and(|c| !c.is_ready() || c.awaits_brokers());
+        self.being_restored &= takes_over;
+        self.being_restored
     }
 
     /// Whoever gets the lease begins anew, whatever it believed before.

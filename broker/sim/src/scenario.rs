@@ -13,8 +13,10 @@ pub enum Promise {
     OneDisk,
     /// `flush.messages=1`: every machine may lose power at any time, all of them at once too.
     Flushed,
-    /// As [`Promise::ProcessCrashes`], and the controllers' store may be restored from a backup (rule 25). Played only when
-    /// asked for: what survives that is not promised to anybody.
+    /// As [`Promise::ProcessCrashes`], and the controllers' store is restored from a backup (rule 25). Nothing that was
+    /// acknowledged is lost by that as long as all brokers live when the controller begins with the restored store, and
+    /// until it has heard them: only they know what was decided since the backup. Topics made since are gone, and people's
+    /// other wishes (settings, deletions, moves that have not ended) are those of the backup.
     Restored,
 }
 

@@ -108,6 +108,8 @@ pub struct World {
     pub clock_off: BTreeMap<Node, i64>,
     /// Faults strike no more since then.
     pub calm_since_ms: Option<u64>,
+    /// The store was restored from a backup, and its controller has not heard all brokers yet.
+    pub being_restored: bool,
     /// The cluster has healed.
     pub done: bool,
     /// For people: what happened how often.
@@ -143,6 +145,7 @@ impl World {
             still_until: BTreeMap::new(),
             clock_off: BTreeMap::new(),
             calm_since_ms: None,
+            being_restored: false,
             done: false,
             counts: BTreeMap::new(),
         };

@@ -1,5 +1,6 @@
 //! Some seeds, on every run of the tests. Many more are played by `cargo sim`.
 
+use taffrail_sim::scenario::Promise;
 use taffrail_sim::{Play, play};
 
 #[test]
@@ -27,4 +28,29 @@ fn a_seed_played_twice_gives_the_same_trace() {
         assert!(first.events > 100 && first.acknowledged > 0, "{first:?}");
     }
     assert_ne!(play(1, Play::default()).hash, play(2, Play::default()).hash);
+}
+
+fn restored(seed: u64) {
+    let outcome = play(seed, Play { promise: Some(Promise::Restored), ..Play::default() });
+    assert_eq!(outcome.violation, None, "cargo sim --seed {seed} --trace --promise restored");
+}
+
+#[test]
+fn a_restored_store_that_is_behind_only_in_who_is_in_sync_does_not_stay_behind() {
+    [10, 98, 205].into_iter().for_each(restored);
+}
+
+#[test]
+fn a_restored_store_elects_nobody_before_those_were_heard_who_led_since() {
+    [37, 88, 165, 195].into_iter().for_each(restored);
+}
+
+#[test]
+fn a_restored_store_gives_no_epoch_to_two_leaders() {
+    [222, 223].into_iter().for_each(restored);
+}
+
+#[test]
+fn a_restored_store_asks_those_for_their_logs_who_were_made_replicas_since() {
+    [128, 146, 156].into_iter().for_each(restored);
 }
