@@ -269,6 +269,11 @@ impl<S: Storage> Log<S> {
         self.producers.len()
     }
 
+    /// Whether anything is remembered of an idempotent producer.
+    pub fn knows_producer(&self, producer_id: i64) -> bool {
+        self.producers.contains(producer_id)
+    }
+
     /// Forgets producers that were silent for longer than `producer.id.expiration.ms`; returns how many.
     pub fn remove_expired_producers(&mut self, now_ms: i64) -> usize {
         self.producers.expire(now_ms, &self.config)

@@ -115,6 +115,11 @@ impl ProducerStates {
         self.producers.len()
     }
 
+    /// Whether a producer is known.
+    pub fn contains(&self, producer_id: i64) -> bool {
+        self.producers.contains_key(&producer_id)
+    }
+
     /// Whether a batch may be appended; the batch it repeats if it was appended already.
     pub fn check(
         &self,

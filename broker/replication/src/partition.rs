@@ -31,6 +31,7 @@ mod lead;
 mod parked;
 mod produce;
 mod read;
+mod refused;
 
 use taffrail_control::session::{LogEnd, LogState, Member, PartitionRecord, ReplicaHealth};
 use taffrail_log::{Log, LogConfig, Storage};
@@ -45,6 +46,7 @@ use parked::Purgatory;
 pub use parked::{Effect, Effects, ParkId};
 pub use produce::{ProduceError, Produced, RequiredAcks};
 pub use read::Isolation;
+use refused::RefusedBatches;
 
 /// `replica.lag.time.max.ms` where nothing else is set.
 pub const DEFAULT_LAG_TIME_MAX_MS: i64 = 30_000;
@@ -75,6 +77,7 @@ pub struct Partition<S: Storage, T> {
     role: Role,
     high_watermark: i64,
     purgatory: Purgatory<T>,
+    refused: RefusedBatches,
     /// The token of effects that concern no request but the partition.
     reporter: T,
     lag_time_max_ms: i64,
@@ -97,6 +100,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             role: Role::Idle,
             high_watermark,
             purgatory: Purgatory::default(),
+            refused: RefusedBatches::default(),
             reporter,
             lag_time_max_ms: DEFAULT_LAG_TIME_MAX_MS,
             flush_asked: false,

@@ -8,7 +8,7 @@ use taffrail_control::session::{IsrRefusal, LogState, Member, PartitionRecord};
 use taffrail_log::{EpochEntry, LogConfig};
 use taffrail_protocol::ErrorCode;
 use taffrail_replication::isr::PROPOSAL_PATIENCE_MS;
-use taffrail_replication::partition::{AssignError, Effect, Isolation, RequiredAcks, RoleKind};
+use taffrail_replication::partition::{AssignError, Effect, Isolation, ProduceError, RequiredAcks, RoleKind};
 use taffrail_replication::replica_fetch::{FetchedOutcome, ReplicaFetch};
 
 /// A leads, B and C follow.
@@ -576,25 +576,72 @@ fn rule_26_only_what_is_flushed_counts() {
 #[test]
 fn rule_27_a_duplicate_waits_for_the_original() {
     let (mut a, _b, _c) = three();
-    let mut builder = taffrail_protocol::record_batch::BatchBuilder::new(
-        taffrail_protocol::record_batch::Compression::None,
-    );
-    builder.producer(5, 0, 0);
-    builder.append(NOW, None, Some(b"once"), &[]);
-    let original = builder.build().unwrap();
-    let header = taffrail_protocol::record_batch::BatchHeader::parse(&original).unwrap();
     for duplicate in [false, true] {
-        let mut bytes = original.clone();
-        let produced =
-            a.partition.produce(NOW, &mut bytes, &header, RequiredAcks::All, &mut a.effects).unwrap();
+        let produced = a.produce_in_sequence(5, 0, 0).unwrap();
         assert_eq!((produced.info.duplicate, produced.acknowledged), (duplicate, false));
     }
     for replica in [B, C] {
         ask(&mut a, &fetch(replica, 1, 0, 0));
     }
-    let mut bytes = original.clone();
-    let produced = a.partition.produce(NOW, &mut bytes, &header, RequiredAcks::All, &mut a.effects).unwrap();
+    let produced = a.produce_in_sequence(5, 0, 0).unwrap();
     assert!(produced.info.duplicate && produced.acknowledged);
+}
+
+/// What each of these sequence numbers of producer 5, in epoch 0, is told.
+fn told(node: &mut Node, sequences: &[i32]) -> Vec<ErrorCode> {
+    let code =
+        |produced: Result<_, ProduceError>| produced.map_or_else(|error| error.code(), |_| ErrorCode::NONE);
+    sequences.iter().map(|sequence| code(node.produce_in_sequence(5, 0, *sequence))).collect()
+}
+
+#[test]
+fn what_comes_behind_a_batch_that_was_refused_is_not_out_of_order_but_refused_too() {
+    for known in [true, false] {
+        let (mut a, _b, _c) = three();
+        if known {
+            assert_eq!(told(&mut a, &[7]), [ErrorCode::NONE]);
+        }
+        a.assign(with_isr(record(A, 0, 1), &[A]));
+        assert_eq!(told(&mut a, &[8, 9]), [ErrorCode::NOT_ENOUGH_REPLICAS; 2]);
+        a.assign(with_isr(record(A, 0, 2), &[A, B]));
+        assert_eq!(
+            told(&mut a, &[10]),
+            [ErrorCode::NOT_ENOUGH_REPLICAS],
+            "it was under way when 8 was refused"
+        );
+        assert_eq!(told(&mut a, &[8, 9, 10]), [ErrorCode::NONE; 3]);
+        assert_eq!(
+            told(&mut a, &[12]),
+            [ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER],
+            "nothing was refused before it"
+        );
+    }
+}
+
+#[test]
+fn what_comes_behind_a_batch_that_was_refused_before_this_broker_led_is_refused_too() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(B, 0, 0), &[A, B]));
+    assert_eq!(told(&mut a, &[0]), [ErrorCode::NOT_LEADER_OR_FOLLOWER]);
+    a.assign(with_isr(record(A, 1, 1), &[A, B]));
+    assert_eq!(
+        told(&mut a, &[1, 0, 1]),
+        [ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::NONE, ErrorCode::NONE]
+    );
+}
+
+#[test]
+fn a_batch_that_was_refused_is_not_waited_for_in_another_producer_epoch_nor_for_ever() {
+    let (mut a, _b, _c) = three();
+    assert_eq!(told(&mut a, &[0]), [ErrorCode::NONE]);
+    a.assign(with_isr(record(A, 0, 1), &[A]));
+    assert_eq!(told(&mut a, &[1]), [ErrorCode::NOT_ENOUGH_REPLICAS]);
+    a.assign(with_isr(record(A, 0, 2), &[A, B]));
+    let behind = a.produce_in_sequence(5, 1, 3).map(|_| ()).map_err(|error| error.code());
+    assert_eq!(behind, Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER), "a new epoch begins with 0");
+    assert_eq!(told(&mut a, &[2]), [ErrorCode::NOT_ENOUGH_REPLICAS]);
+    a.now += 10_000;
+    assert_eq!(told(&mut a, &[2]), [ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER]);
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub enum AssignError {
     /// A newer record names another leader under the same leader epoch, which no controller may write (rule 2). It is ignored:
     /// that one epoch has one leader is what makes two logs of equal epochs equal.
     #[error(
-        "the record names broker {} as leader in leader epoch {leader_epoch}, and the one before named broker {}: every          leader has an epoch of its own, so it is ignored",
+        "the record names broker {} as leader in leader epoch {leader_epoch}, and the one before named broker {}: every \
+         leader has an epoch of its own, so it is ignored",
         named.broker_id, held.broker_id
     )]
     TwoLeaders {

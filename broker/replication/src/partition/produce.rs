@@ -39,21 +39,32 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         acks: RequiredAcks,
         effects: &mut Effects<T>,
     ) -> Result<Produced, ProduceError> {
-        let Role::Leader(leader) = &self.role else {
-            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER.into());
+        let behind = self.refused.code_for(now_ms, header);
+        let refusal = match &self.role {
+            Role::Leader(leader) if acks == RequiredAcks::All && !leader.committed_isr().has_min() => {
+                Some(ErrorCode::NOT_ENOUGH_REPLICAS)
+            }
+            // Its sequence number cannot be checked.
+            Role::Leader(_) => behind.filter(|_| !self.log.knows_producer(header.producer_id)),
+            Role::Idle | Role::Follower(_) => Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
-        if acks == RequiredAcks::All && !leader.committed_isr().has_min() {
-            return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
+        if let Some(code) = refusal {
+            self.refused.note(now_ms, header, code);
+            return Err(code.into());
         }
         let epoch = self.record.leader_epoch;
         let appended = self.log.append_as_leader(batch, header, epoch, AppendOrigin::Client, now_ms);
-        let info = match appended {
-            Ok(info) => info,
-            Err(error) => {
+        let info = match (appended, behind) {
+            (Ok(info), _) => info,
+            (Err(AppendError::Producer(ProducerError::OutOfOrderSequence { .. })), Some(code)) => {
+                return Err(code.into());
+            }
+            (Err(error), _) => {
                 self.tell_failure(effects);
                 return Err(error.into());
             }
         };
+        self.refused.appended(header);
         if !info.duplicate {
             self.purgatory.appended(batch.len() as u64, effects);
             self.ask_for_flush(effects);

@@ -103,6 +103,21 @@ impl Node {
         self.partition.produce(self.now, &mut bytes, &header, acks, &mut self.effects)
     }
 
+    /// A batch of one record of the idempotent producer `producer_id`, to be acknowledged by all.
+    pub fn produce_in_sequence(
+        &mut self,
+        producer_id: i64,
+        producer_epoch: i16,
+        sequence: i32,
+    ) -> Result<Produced, ProduceError> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.producer(producer_id, producer_epoch, sequence);
+        builder.append(NOW, None, Some(b"once"), &[]);
+        let mut bytes = builder.build().unwrap();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        self.partition.produce(self.now, &mut bytes, &header, RequiredAcks::All, &mut self.effects)
+    }
+
     /// Appends so many records one by one, whoever holds them.
     pub fn append(&mut self, records: usize) {
         for _ in 0..records {
