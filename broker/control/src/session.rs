@@ -81,6 +81,18 @@ pub struct Registration {
     /// The incarnation that this process has already, when it opens another session. It gets the same one, also from a
     /// controller that has never heard of it (rule 25), or is refused where another process has the id by now.
     pub resumes: Option<u64>,
+    /// What the process holds of topics already, when it opens another session (see [`crate::slices`]). Slices that are
+    /// not named are told whole.
+    pub slices: Vec<SliceDigest>,
+}
+
+/// What is held of one slice of the topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SliceDigest {
+    /// The slice, as [`crate::slices::topic_slice`] numbers them.
+    pub slice: u32,
+    /// Of all its records: equal where the same is held.
+    pub digest: u64,
 }
 
 impl Registration {
@@ -101,12 +113,17 @@ impl Registration {
             peer_address: None,
             peer_token: Uuid::ZERO,
             resumes: None,
+            slices: Vec::new(),
         }
     }
 }
 
 /// A message from broker to controller.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a session has one registration, and few messages are on their way at a time"
+)]
 pub enum ToController {
     /// The first message of a session.
     Register(Registration),
@@ -333,8 +350,10 @@ pub struct LogEnd {
 pub struct ClusterUpdate {
     /// Grows with every update of one controller.
     pub version: u64,
-    /// This is the whole state; what is not in it does not exist.
+    /// This is the whole state; what is neither in it nor in the slices of `unchanged_slices` does not exist.
     pub snapshot: bool,
+    /// In a snapshot: slices of the topics that are left out, as the broker registered with what is in them.
+    pub unchanged_slices: Vec<u32>,
     /// Brokers that appeared or changed.
     pub brokers: Vec<BrokerRecord>,
     /// Brokers that are gone.

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use taffrail_control::session::{ClusterUpdate, PartitionRecord, TopicRecord};
+use taffrail_control::session::{ClusterUpdate, PartitionRecord, SliceDigest, TopicRecord};
+use taffrail_control::slices::{self, topic_slice};
 use taffrail_protocol::Uuid;
 
 /// Deleted topics that are remembered. An outdated controller does not stay so for long.
@@ -39,6 +40,8 @@ struct PartitionEpochs {
     held: Option<i32>,
     /// The highest that was ever told.
     highest: i32,
+    /// The broker acts by the record that it holds.
+    acted_on: bool,
 }
 
 /// What an update says about topics.
@@ -101,9 +104,8 @@ impl TopicLedger {
                 replaced.extend(known.map(|(_, older)| older).filter(|older| *older != topic.topic_id));
             }
         }
-        let lacks = |id: &Uuid| !told.contains_key(id) && !spared.contains(id);
         let missing = match update.snapshot {
-            true => self.names.keys().copied().filter(lacks).collect(),
+            true => self.missing(update, |topic_id| told.contains_key(topic_id) || spared.contains(topic_id)),
             false => replaced,
         };
         for topic_id in missing {
@@ -120,6 +122,14 @@ impl TopicLedger {
         }
         self.read_partitions(update, told, &mut reading);
         reading
+    }
+
+    /// Known topics that a snapshot lacks. What a slice holds that is left out of it counts as told.
+    fn missing(&self, snapshot: &ClusterUpdate, told: impl Fn(&Uuid) -> bool) -> Vec<Uuid> {
+        let is_missing = |(topic_id, name): &(&Uuid, &Arc<str>)| {
+            !told(topic_id) && !snapshot.unchanged_slices.contains(&topic_slice(name))
+        };
+        self.names.iter().filter(is_missing).map(|(topic_id, _)| *topic_id).collect()
     }
 
     fn read_partitions<'a>(
@@ -139,14 +149,14 @@ impl TopicLedger {
                 continue;
             }
             let epochs = self.partitions.entry(topic_id).or_default();
-            let epochs =
-                epochs.entry(record.partition).or_insert(PartitionEpochs { held: None, highest: epoch });
+            let first = PartitionEpochs { held: None, highest: epoch, acted_on: true };
+            let epochs = epochs.entry(record.partition).or_insert(first);
             epochs.highest = epochs.highest.max(epoch);
             let is_believed = !reading.outdated.contains(&topic_id) && self.names.contains_key(&topic_id);
             if !is_believed || epochs.held.is_some_and(|held| epoch < held) {
                 continue;
             }
-            epochs.held = Some(epoch);
+            (epochs.held, epochs.acted_on) = (Some(epoch), true);
             let record = match epoch < epochs.highest {
                 true => Cow::Owned(PartitionRecord { leader: None, ..record.clone() }),
                 false => Cow::Borrowed(record),
@@ -154,6 +164,32 @@ impl TopicLedger {
             changes.entry(topic_id).or_insert_with(|| change((topic_id, None)).1).partitions.push(record);
         }
         reading.topics = changes.into_values().collect();
+    }
+
+    /// The broker could not act by the record of a partition that it was told last.
+    pub fn not_acted_on(&mut self, topic_id: Uuid, partition: i32) {
+        let partitions = self.partitions.get_mut(&topic_id);
+        if let Some(epochs) = partitions.and_then(|partitions| partitions.get_mut(&partition)) {
+            epochs.acted_on = false;
+        }
+    }
+
+    /// What the broker names when it opens another session, from the records that it holds. A slice with a record that
+    /// it could not act by is not named: it is told again, and tried again.
+    pub fn digests<'a>(
+        &self,
+        topics: impl IntoIterator<Item = &'a TopicRecord>,
+        partitions: impl IntoIterator<Item = &'a PartitionRecord>,
+    ) -> Vec<SliceDigest> {
+        let has_failed = |topic_id: &Uuid| {
+            let partitions = self.partitions.get(topic_id);
+            partitions.is_some_and(|partitions| partitions.values().any(|epochs| !epochs.acted_on))
+        };
+        let failed = self.names.iter().filter(|(topic_id, _)| has_failed(topic_id));
+        let failed: BTreeSet<u32> = failed.map(|(_, name)| topic_slice(name)).collect();
+        let mut digests = slices::digests(topics, partitions);
+        digests.retain(|held| !failed.contains(&held.slice));
+        digests
     }
 
     fn remove(&mut self, topic_id: Uuid) -> bool {
@@ -306,6 +342,40 @@ mod tests {
         assert_eq!(leads(&told(6)), None);
         assert_eq!(leads(&told(8)), Some(true));
         assert_eq!(leads(&told(9)), Some(true));
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_snapshot_stays_and_what_it_lacks_goes() {
+        let mut ledger = TopicLedger::default();
+        let topics = [topic("a", 1, 1), topic("b", 2, 2), topic("c", 3, 3)];
+        ledger.read(&snapshot(&topics));
+        let unchanged_slices = vec![topic_slice("a")];
+        let update = ClusterUpdate { unchanged_slices, ..snapshot(&topics[1..2]) };
+        let reading = ledger.read(&update);
+        assert_eq!((changed(&reading), reading.gone), (vec![id(2)], vec![(id(3), Gone::Missing)]));
+        // As it stayed, an older one does not take its place, and it can be deleted.
+        let older = ClusterUpdate { snapshot: false, ..snapshot(&[topic("a", 4, 0)]) };
+        assert_eq!(ledger.read(&older).outdated, [id(4)].into());
+        assert_eq!(ledger.read(&removal(1)).gone, [(id(1), Gone::Deleted)]);
+    }
+
+    #[test]
+    fn a_slice_with_a_record_that_was_not_acted_on_is_not_named() {
+        let mut ledger = TopicLedger::default();
+        let topics = [topic("a", 1, 1), topic("b", 2, 2)];
+        let told = ClusterUpdate { partitions: vec![record_of(1, 3), record_of(2, 3)], ..snapshot(&topics) };
+        ledger.read(&told);
+        let slices = |ledger: &TopicLedger| {
+            let digests = ledger.digests(&told.topics, &told.partitions);
+            digests.iter().map(|held| held.slice).collect::<BTreeSet<_>>()
+        };
+        let both = BTreeSet::from([topic_slice("a"), topic_slice("b")]);
+        assert_eq!((slices(&ledger), both.len()), (both.clone(), 2));
+        ledger.not_acted_on(id(1), 0);
+        assert_eq!(slices(&ledger), [topic_slice("b")].into());
+        // Told again, it was tried again.
+        ledger.read(&told);
+        assert_eq!(slices(&ledger), both);
     }
 
     #[test]

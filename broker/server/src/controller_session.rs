@@ -152,7 +152,7 @@ pub struct SessionKeeper {
 
 impl SessionKeeper {
     /// Serves `session` and those after it, until the controller refuses the broker.
-    pub async fn run(self, mut session: OpenSession) {
+    pub async fn run(mut self, mut session: OpenSession) {
         loop {
             let began = Instant::now();
             let refused = self.serve(session).await;
@@ -167,6 +167,8 @@ impl SessionKeeper {
             if began.elapsed() < LONGEST_BACKOFF {
                 sleep(shortened(LONGEST_BACKOFF)).await;
             }
+            // Nothing is applied until the next session has told something.
+            self.registration.slices = self.blocking(|events| events.slices()).await.unwrap_or_default();
             session = match open(&self.address, &self.registration).await {
                 Ok(session) => session,
                 Err(refused) => return self.refuse(refused),

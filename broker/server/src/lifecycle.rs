@@ -146,6 +146,7 @@ impl RunningBroker {
             peer_address: Some(peer_address),
             peer_token,
             resumes: None,
+            slices: Vec::new(),
         };
         let session = controller_session::open(&controller, &registration).await;
         let session = session.map_err(|reason| StartError::Refused { id, reason })?;

@@ -1,6 +1,6 @@
 //! What happens in the broker's session with the controller, and who acts on it.
 
-use taffrail_control::session::{ClusterUpdate, HeldPartition, LogEnd, RefusedIsr};
+use taffrail_control::session::{ClusterUpdate, HeldPartition, LogEnd, RefusedIsr, SliceDigest};
 use taffrail_protocol::Uuid;
 
 use crate::advertised::Advertised;
@@ -15,6 +15,9 @@ pub trait SessionEvents: Send + Sync + 'static {
     /// The records that the broker acted on before this session (rule 25): told to the controller as soon as the session
     /// is open, and before anything of the session is applied.
     fn held(&self) -> Vec<HeldPartition>;
+
+    /// What the broker holds of topics, which the next session need not tell again. Asked between sessions.
+    fn slices(&self) -> Vec<SliceDigest>;
 
     /// The cluster's state or a change of it. A snapshot may come again in each session, as its first update: proposals
     /// that an earlier session left unanswered were taken or not (rule 10).
@@ -37,6 +40,10 @@ impl SessionEvents for Updates {
 
     fn held(&self) -> Vec<HeldPartition> {
         self.held_records()
+    }
+
+    fn slices(&self) -> Vec<SliceDigest> {
+        Self::slices(self)
     }
 
     fn apply(&self, update: &ClusterUpdate) {

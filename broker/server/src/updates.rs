@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use taffrail_control::session::{
     BrokerRecord, ClusterUpdate, HeldPartition, LogEnd, LogState, Member, PartitionRecord, RefusedIsr,
-    TopicRecord,
+    SliceDigest, TopicRecord,
 };
 
 use crate::advertised::Advertised;
@@ -144,6 +144,13 @@ impl Updates {
         self.replicas.held()
     }
 
+    /// What is held of the topics. Nothing may be applied meanwhile.
+    pub fn slices(&self) -> Vec<SliceDigest> {
+        let topics = self.broker.cluster.topics();
+        let partitions = topics.iter().flat_map(|topic| &topic.partitions).map(|partition| &partition.record);
+        self.ledger.lock().digests(topics.iter().map(|topic| &topic.record), partitions)
+    }
+
     /// Whether any partition is still said to be led by this broker in an earlier life.
     pub fn names_former_self(&self) -> bool {
         let former = |leader: Member| {
@@ -216,6 +223,11 @@ impl Updates {
         if let Err(error) = &noted {
             tracing::error!("{error}; this broker acts on none of the controller's newest records (rule 31)");
             self.replicas.strike_out_note();
+        }
+        let is_failure = |change: &Change| change.replica.is_none() || noted.is_err();
+        let failed = changes.iter().filter(|change| change.record.replicas.contains(&self.me.broker_id));
+        for Change { record, .. } in failed.filter(|change| is_failure(change)) {
+            self.ledger.lock().not_acted_on(record.topic_id, record.partition);
         }
         let mut changes = changes.into_iter();
         for Target { record, known, partitions } in targets {
@@ -355,6 +367,7 @@ mod tests {
     use std::path::Path;
 
     use taffrail_control::session::{BrokerRecord, LogClaim};
+    use taffrail_control::slices;
     use taffrail_log::meta_properties::MetaProperties;
     use taffrail_log::{FileStorage, LogDir};
     use taffrail_protocol::Uuid;
@@ -382,7 +395,8 @@ mod tests {
         let dir = LogDir::open(storage.clone(), dir.to_owned(), properties).unwrap();
         let replicas =
             Replicas::new(storage, dir, ME, LogClaim::Unclean, RecoveredLogs::new(), &broker).unwrap();
-        Updates::new(Arc::new(broker), Arc::new(replicas), ME, NonZeroUsize::MIN)
+        let advertised = Advertised { rack: None, endpoints: Vec::new() };
+        Updates::new(Arc::new(broker), Arc::new(replicas), ME, NonZeroUsize::MIN, advertised)
     }
 
     fn broker(broker_id: i32) -> BrokerRecord {
@@ -466,6 +480,71 @@ mod tests {
         let late = snapshot(&[1, 2], vec![topic(3, &[])], vec![partition(3, 0, Some(ME))]);
         updates.apply(&late);
         assert_eq!((led_epoch(1), led_epoch(3)), (None, Some(None)), "rule 2");
+    }
+
+    /// What a controller with this state tells a broker that registers with `held`.
+    fn told(whole: &ClusterUpdate, held: &[SliceDigest]) -> ClusterUpdate {
+        let mut snapshot = whole.clone();
+        slices::leave_out_unchanged(&mut snapshot, held);
+        snapshot
+    }
+
+    #[tokio::test]
+    async fn another_session_tells_only_what_has_changed_and_leaves_the_rest_in_peace() {
+        let dir = TempDir::new().unwrap();
+        let updates = started(dir.path());
+        let cluster = &updates.broker.cluster;
+        assert_eq!(updates.slices(), []);
+        let led = |id| partition(id, 0, Some(ME));
+        let whole =
+            snapshot(&[1], vec![topic(1, &[]), topic(2, &[]), topic(3, &[])], vec![led(1), led(2), led(3)]);
+        updates.apply(&whole);
+        let again = told(&whole, &updates.slices());
+        assert_eq!((again.topics.len(), again.unchanged_slices.len()), (0, 3));
+        let before = cluster.topics();
+        updates.apply(&again);
+        let unchanged = |before: &[Arc<Topic>]| {
+            let now = cluster.topics();
+            let same = before.iter().filter(|topic| now.iter().any(|now| Arc::ptr_eq(topic, now)));
+            same.map(|topic| topic.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(unchanged(&before), ["topic-1", "topic-2", "topic-3"]);
+
+        // Meanwhile 2 was deleted, 3 changed, and 4 made.
+        let whole = snapshot(
+            &[1],
+            vec![topic(1, &[]), topic(3, &[]), topic(4, &[])],
+            vec![led(1), partition(3, 1, None), led(4)],
+        );
+        let again = told(&whole, &updates.slices());
+        assert_eq!(again.topics, [topic(3, &[]), topic(4, &[])]);
+        updates.apply(&again);
+        assert_eq!(unchanged(&before), ["topic-1"]);
+        assert_eq!(names(cluster), ["topic-1", "topic-3", "topic-4"]);
+        assert_eq!(updates.slices(), slices::digests(&whole.topics, &whole.partitions));
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_could_not_be_opened_is_told_and_tried_again_in_the_next_session() {
+        let dir = TempDir::new().unwrap();
+        let updates = started(dir.path());
+        let whole = snapshot(
+            &[1],
+            vec![topic(1, &[]), topic(2, &[])],
+            vec![partition(1, 0, Some(ME)), partition(2, 0, Some(ME))],
+        );
+        // A file is where its directory is to be.
+        let in_the_way = dir.path().join("topic-1-0");
+        std::fs::write(&in_the_way, "").unwrap();
+        updates.apply(&whole);
+        let replica = |id| updates.broker.cluster.replica((Uuid([id; 16]), 0));
+        assert!(replica(1).is_none() && replica(2).is_some());
+        std::fs::remove_file(in_the_way).unwrap();
+        let again = told(&whole, &updates.slices());
+        assert_eq!(again.topics, [topic(1, &[])]);
+        updates.apply(&again);
+        assert!(replica(1).is_some());
+        assert!(told(&whole, &updates.slices()).topics.is_empty());
     }
 
     #[tokio::test]

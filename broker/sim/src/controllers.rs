@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taffrail_control::session::{ClusterUpdate, FromController, ToController};
+use taffrail_control::session::{ClusterUpdate, FromController, SliceDigest, ToController};
+use taffrail_control::slices;
 use taffrail_controller::message::{Event as Told, Input, Output, SessionId};
 use taffrail_controller::model::ObjectKey;
 use taffrail_controller::store::{StoreAnswer, StoreOutcome, StoreRequest, Version};
 use taffrail_controller::{Controller, Policy, Surroundings};
 
+use crate::broker::{Process, Stage};
 use crate::net::Node;
 use crate::session::ConnId;
 use crate::store::Fate;
@@ -102,16 +104,49 @@ impl World {
 
     fn tell_broker(&mut self, at: usize, session: SessionId, message: FromController) {
         let Some(conn) = self.hosts[at].sessions.get(&session).copied() else { return };
-        let late_ms = match &message {
-            FromController::Update(update) if update.snapshot => self.replay_snapshot(conn, update),
-            _ => 0,
-        };
-        self.send_down(conn, message, late_ms);
+        match message {
+            FromController::Update(update) if update.snapshot => self.send_snapshot(conn, update),
+            message => self.send_down(conn, message, 0),
+        }
     }
 
-    /// Now and then a session begins with a snapshot from long ago, as an outdated controller sends it (rules 2, 31), and
-    /// the newest comes so many milliseconds later.
-    fn replay_snapshot(&mut self, conn: ConnId, update: &Arc<ClusterUpdate>) -> u64 {
+    fn send_snapshot(&mut self, conn: ConnId, mut update: Arc<ClusterUpdate>) {
+        let whole = match self.process_of(conn).map(|process| &process.stage) {
+            Some(Stage::Serving(serving)) => serving.whole(&update),
+            // It has just started, and holds nothing; or it is gone.
+            _ => ClusterUpdate::clone(&update),
+        };
+        let late_ms = self.replay_snapshot(conn, &whole);
+        if late_ms > 0 {
+            // It comes in a session of its own, as it were: the broker holds something else by then.
+            update = Arc::new(whole);
+        }
+        if let Some(mutation) = self.mutation {
+            mutation.bend_snapshot(Arc::make_mut(&mut update), self.registered_slices(conn));
+        }
+        let (left_out, topics) = (update.unchanged_slices.len(), update.topics.len());
+        self.note(&[8, conn, left_out as u64, topics as u64], || {
+            format!("a snapshot of {topics} topics leaves out {left_out} slices")
+        });
+        if left_out > 0 {
+            self.count("snapshots that leave out slices");
+        }
+        self.send_down(conn, FromController::Update(update), late_ms);
+    }
+
+    /// What the broker at the other end has registered with.
+    fn registered_slices(&self, conn: ConnId) -> &[SliceDigest] {
+        self.process_of(conn).map_or(&[], |process| &process.registration.slices)
+    }
+
+    fn process_of(&self, conn: ConnId) -> Option<&Process> {
+        let process = self.brokers.get(&self.conns.get(&conn)?.broker)?.process.as_ref()?;
+        (process.conn == Some(conn)).then_some(process)
+    }
+
+    /// Now and then a session begins with a snapshot from long ago, as an outdated controller sends it (rules 2, 31): as an
+    /// answer to what the broker registered with. The newest comes so many milliseconds later.
+    fn replay_snapshot(&mut self, conn: ConnId, whole: &ClusterUpdate) -> u64 {
         let replays = self.rng.percent(REPLAYS_PERCENT) && self.calm_since_ms.is_none();
         let at = self.rng.below(KEPT_SNAPSHOTS as u64) as usize;
         let late_ms = self.rng.between(10, 1_500);
@@ -119,14 +154,15 @@ impl World {
         let kept = self.old_snapshots.entry(broker).or_default();
         let old = kept.get(at).filter(|_| replays).cloned();
         if kept.len() < KEPT_SNAPSHOTS {
-            kept.push(Arc::clone(update));
+            kept.push(whole.clone());
         } else {
-            kept[at] = Arc::clone(update);
+            kept[at] = whole.clone();
         }
-        let Some(old) = old else { return 0 };
+        let Some(mut old) = old else { return 0 };
+        slices::leave_out_unchanged(&mut old, self.registered_slices(conn));
         self.note(&[7, broker as u64], || format!("broker {broker} is sent an old snapshot first"));
         self.count("old snapshots");
-        self.send_down(conn, FromController::Update(old), 0);
+        self.send_down(conn, FromController::Update(Arc::new(old)), 0);
         late_ms
     }
 

@@ -2,9 +2,15 @@
 //!
 //! The types themselves are as they ship: what goes into them or comes out of them is bent on the way.
 
+use std::collections::BTreeSet;
+
 use clap::ValueEnum;
-use taffrail_control::session::{IsrProposal, Member, PartitionRecord};
+use taffrail_control::session::{
+    ClusterUpdate, IsrProposal, Member, PartitionRecord, SliceDigest, TopicRecord,
+};
+use taffrail_control::slices::topic_slice;
 use taffrail_log::EpochEntry;
+use taffrail_protocol::Uuid;
 use taffrail_replication::replica_fetch::ReplicaFetch;
 
 use crate::broker::Serving;
@@ -45,6 +51,8 @@ pub enum Mutation {
     ForgetEpochs,
     /// Nothing is flushed before it counts, though it was promised (rule 26).
     CountUnflushed,
+    /// Whatever a broker holds when it opens a session is taken for what there is.
+    LeaveOutEverything,
 }
 
 impl Mutation {
@@ -61,6 +69,19 @@ impl Mutation {
                 scenario.flush_messages = i64::MAX;
             }
             _ => {}
+        }
+    }
+
+    /// Bends a snapshot on its way from the controller, to a broker that registered with `held`.
+    pub fn bend_snapshot(self, snapshot: &mut ClusterUpdate, held: &[SliceDigest]) {
+        if self == Self::LeaveOutEverything {
+            snapshot.unchanged_slices = held.iter().map(|held| held.slice).collect();
+            let unchanged = &snapshot.unchanged_slices;
+            let left_out = |topic: &TopicRecord| unchanged.contains(&topic_slice(&topic.name));
+            let left_out: BTreeSet<Uuid> =
+                snapshot.topics.iter().filter(|topic| left_out(topic)).map(|topic| topic.topic_id).collect();
+            snapshot.topics.retain(|topic| !left_out.contains(&topic.topic_id));
+            snapshot.partitions.retain(|record| !left_out.contains(&record.topic_id));
         }
     }
 

@@ -1,7 +1,6 @@
 //! The cluster, the time, and what is going to happen.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use taffrail_control::session::ClusterUpdate;
 use taffrail_controller::message::Input;
@@ -94,8 +93,8 @@ pub struct World {
     pub next_number: u64,
     /// The brokers, by id.
     pub brokers: BTreeMap<i32, Broker>,
-    /// Snapshots that each broker was once sent.
-    pub old_snapshots: BTreeMap<i32, Vec<Arc<ClusterUpdate>>>,
+    /// Snapshots that each broker was once sent, whole.
+    pub old_snapshots: BTreeMap<i32, Vec<ClusterUpdate>>,
     /// The clients.
     pub clients: Clients,
     /// What must hold.

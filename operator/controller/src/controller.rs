@@ -30,21 +30,19 @@ use crate::health::Health;
 use crate::held::Gathering;
 use crate::liveness::Liveness;
 use crate::message::{Event, Input, Output, SessionId};
-use crate::model::{
-    ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TOPIC_SLICES, TopicSlice,
-};
+use crate::model::{ClusterState, Member, ObjectKey, PartitionSlice, PartitionState, TopicSlice};
 use crate::partitions::{PartitionDecision, PartitionIntent};
 use crate::policy::Policy;
 use crate::publish::Published;
 use crate::registration::{ClusterIntent, ClusterOutcome};
 use crate::requests::{Requests, Waiter};
-use crate::slicing::topic_slice;
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
     CONTRACT_VERSION, ControllerRequest, FromController, RefusedIsr, Registration, ToController,
     is_contract_understood,
 };
+use taffrail_control::slices::{TOPIC_SLICES, topic_slice};
 
 /// What a step may use besides its input.
 pub struct Surroundings<'a> {

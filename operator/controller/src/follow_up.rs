@@ -13,10 +13,10 @@ use crate::publish::Published;
 use crate::reassignment;
 use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCER_ID_BLOCK};
 use crate::requests::Success;
-use crate::slicing::topic_slice;
 use crate::topics::TopicIntent;
 use crate::turns::forget;
-use taffrail_control::session::{ApiError, ControllerResponse, FromController};
+use taffrail_control::session::{ApiError, ControllerResponse, FromController, SliceDigest};
+use taffrail_control::slices::topic_slice;
 
 impl Controller {
     /// Brokers changed: every record is looked at, and brokers are told.
@@ -79,7 +79,7 @@ impl Controller {
             ) => {
                 self.event(Event::BrokerRegistered { broker: member, kept_everything, again });
                 self.learn_peer_token(member, registration.peer_token);
-                self.admit(session, member, again);
+                self.admit(session, member, again, &registration.slices);
             }
             (ClusterIntent::Register { session, registration }, ClusterOutcome::Refused { reason }) => {
                 self.refuse_session(session, registration.broker_id, reason);
@@ -134,8 +134,9 @@ impl Controller {
         }
     }
 
-    /// A registration succeeded: the session is the broker's, and any other session of the broker is not.
-    fn admit(&mut self, session: SessionId, member: Member, again: bool) {
+    /// A registration succeeded: the session is the broker's, and any other session of the broker is not. It is told what
+    /// it does not hold already.
+    fn admit(&mut self, session: SessionId, member: Member, again: bool, held: &[SliceDigest]) {
         let others: Vec<SessionId> = self
             .sessions
             .iter()
@@ -173,7 +174,7 @@ impl Controller {
         let me = cluster.broker(member.broker_id);
         let rack = me.and_then(|broker| broker.rack.clone());
         let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
-        let snapshot = self.published.snapshot(cluster, &self.peer_tokens, |name, partition| {
+        let snapshot = self.published.snapshot(cluster, &self.peer_tokens, held, |name, partition| {
             let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
             self.record(entry, partition)
         });

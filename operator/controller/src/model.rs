@@ -11,15 +11,13 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use taffrail_control::session;
+use taffrail_control::slices::TOPIC_SLICES;
 use taffrail_protocol::Uuid;
 
 use crate::uuid_text;
 
 /// The `format` that this release writes and the highest that it reads.
 pub const FORMAT: u32 = 1;
-
-/// Into how many [`TopicSlice`]s topics are cut. Never changes: a topic's slice must be found from its name alone.
-pub const TOPIC_SLICES: u32 = 128;
 
 /// Partitions that a [`PartitionSlice`] is filled up to. A target, not a law: two controllers that choose the same
 /// slice at once may exceed it.
@@ -341,7 +339,7 @@ impl BrokerState {
     }
 }
 
-/// The topics whose names fall into one slice (see [`crate::slicing::topic_slice`]).
+/// The topics whose names fall into one slice (see [`taffrail_control::slices::topic_slice`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopicSlice {
     /// [`FORMAT`].

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taffrail_control::session::{BrokerConfigRecord, BrokerRecord, ClusterUpdate, Endpoint, TopicRecord};
+use taffrail_control::session::{
+    BrokerConfigRecord, BrokerRecord, ClusterUpdate, Endpoint, SliceDigest, TopicRecord,
+};
+use taffrail_control::slices;
 use taffrail_protocol::Uuid;
 
 use crate::model::{BrokerConfigState, BrokerState, ClusterState, Member, PartitionState, TopicEntry};
@@ -121,11 +124,13 @@ impl Published {
         Some(Arc::new(ClusterUpdate { version: self.version, ..pending }))
     }
 
-    /// Everything, for a broker that has just registered. `record` finds a partition's record.
+    /// Everything but the topics' slices of which the broker that has just registered holds the same. `record` finds a
+    /// partition's record.
     pub(crate) fn snapshot<'a>(
         &self,
         cluster: &ClusterState,
         peer_tokens: &BTreeMap<Member, Uuid>,
+        held: &[SliceDigest],
         record: impl Fn(&str, i32) -> Option<&'a PartitionState>,
     ) -> Arc<ClusterUpdate> {
         let with_token =
@@ -143,6 +148,8 @@ impl Published {
             snapshot.partitions.extend(states.map(published));
             snapshot.topics.push(topic.clone());
         }
+        // Only now, so that like is compared with like: what is published, and not what is known.
+        slices::leave_out_unchanged(&mut snapshot, held);
         Arc::new(snapshot)
     }
 }

@@ -12,6 +12,7 @@
 //! a partition moves, `min_isr` is that of its origin: replicas that are still being filled do not raise what a write needs.
 
 use taffrail_control::session::{ApiError, Reassignment};
+use taffrail_control::slices::topic_slice;
 use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
@@ -21,7 +22,6 @@ use crate::message::{Event, SessionId};
 use crate::model::{Member, PartitionSlice, PartitionState, SliceTopic};
 use crate::partitions::{self, PartitionDecision, PartitionIntent};
 use crate::requests::{Form, Ticket};
-use crate::slicing::topic_slice;
 use crate::topics;
 use crate::validate::{self, refuse};
 

@@ -1,11 +1,12 @@
 //! The way of a decision: decided on a cell's content, asked of the store, committed when the store says so.
 
+use taffrail_control::slices::TOPIC_SLICES;
 use taffrail_protocol::Uuid;
 
 use crate::cell::{Cell, CellObject, Commit, Turn, Verdict};
 use crate::controller::{Controller, PartitionCell, Phase, Surroundings};
 use crate::message::Event;
-use crate::model::{ObjectKey, PartitionSlice, TOPIC_SLICES, TopicSlice};
+use crate::model::{ObjectKey, PartitionSlice, TopicSlice};
 use crate::partitions::{self, Outlook, PartitionDecision, PartitionIntent};
 use crate::registration;
 use crate::store::{ObjectKind, StoreAnswer, StoreOutcome, Stored, Version};

@@ -13,11 +13,11 @@ use taffrail_control::session::{
     ElectionKind, FromController, HeldPartition, IsrProposal, LogClaim, LogEnd, LogState, MorePartitions,
     NewTopic, Reassignment, Registration, ReplicaHealth, ToController, TopicRef,
 };
+use taffrail_control::slices::topic_slice;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
     ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
 };
-use taffrail_controller::slicing::topic_slice;
 use taffrail_controller::store::{
     MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest, Version,
 };

@@ -9,6 +9,7 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use super::{InvalidMessageError, proto};
 use crate::session as s;
+use crate::slices::TOPIC_SLICES;
 
 type Read<T> = Result<T, InvalidMessageError>;
 
@@ -116,6 +117,7 @@ fn registration(message: proto::Registration) -> Read<s::Registration> {
         proto::LogClaim::Unclean => s::LogClaim::Unclean,
         proto::LogClaim::Unspecified => return Err(missing("claim")),
     };
+    let digest = |held: proto::SliceDigest| s::SliceDigest { slice: held.slice, digest: held.digest };
     Ok(s::Registration {
         contract_version: message.contract_version,
         cluster_id: message.cluster_id,
@@ -130,6 +132,8 @@ fn registration(message: proto::Registration) -> Read<s::Registration> {
         peer_address: address("peer_address", message.peer_address.as_deref())?,
         peer_token: uuid("peer_token", &message.peer_token)?,
         resumes: message.resumes,
+        // There are no more; whatever is not read is told whole.
+        slices: message.slices.into_iter().map(digest).take(TOPIC_SLICES as usize).collect(),
     })
 }
 
@@ -330,6 +334,7 @@ fn update(message: proto::ClusterUpdate) -> Read<s::ClusterUpdate> {
     Ok(s::ClusterUpdate {
         version: message.version,
         snapshot: message.snapshot,
+        unchanged_slices: message.unchanged_slices,
         brokers: all(message.brokers, broker_record)?,
         removed_brokers: message.removed_brokers,
         topics: all(message.topics, topic_record)?,

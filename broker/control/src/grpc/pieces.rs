@@ -241,6 +241,7 @@ impl Pieces for FromController {
         match (self, later) {
             (Self::Update(update), Self::Update(later)) if is_same_update(update, &later) => {
                 let (update, later) = (Arc::make_mut(update), Arc::unwrap_or_clone(later));
+                update.unchanged_slices.extend(later.unchanged_slices);
                 update.brokers.extend(later.brokers);
                 update.removed_brokers.extend(later.removed_brokers);
                 update.topics.extend(later.topics);
@@ -275,7 +276,8 @@ struct UpdateCutter {
 impl UpdateCutter {
     fn cut(update: &ClusterUpdate) -> Vec<proto::ClusterUpdate> {
         let (version, snapshot) = (update.version, update.snapshot);
-        let begun = proto::ClusterUpdate { version, snapshot, ..Default::default() };
+        let unchanged_slices = update.unchanged_slices.clone();
+        let begun = proto::ClusterUpdate { version, snapshot, unchanged_slices, ..Default::default() };
         let mut cutter = Self { version, snapshot, whole: Vec::new(), begun, bytes: 0 };
         cutter.add(&update.brokers, to::broker_record, |begun| &mut begun.brokers);
         cutter.begun.removed_brokers.clone_from(&update.removed_brokers);

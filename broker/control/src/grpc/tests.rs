@@ -64,6 +64,7 @@ fn registration() -> Registration {
         peer_address: Some("[::1]:9".parse().unwrap()),
         peer_token: id(4),
         resumes: Some(7),
+        slices: vec![SliceDigest { slice: 0, digest: u64::MAX }, SliceDigest { slice: 127, digest: 0 }],
     }
 }
 
@@ -153,6 +154,7 @@ fn every_message_to_the_controller_arrives_as_it_was_sent() {
             rack: None,
             peer_address: None,
             resumes: None,
+            slices: Vec::new(),
             ..registration()
         }),
         ToController::Heartbeat { incarnation, applied_version: 5 },
@@ -254,6 +256,7 @@ fn update(partitions: i32) -> ClusterUpdate {
     ClusterUpdate {
         version: 8,
         snapshot: true,
+        unchanged_slices: vec![0, 127],
         brokers: vec![broker(1, true), broker(2, false)],
         removed_brokers: vec![3, -1],
         topics: (0..partitions).map(topic).collect(),
@@ -279,6 +282,14 @@ fn a_long_snapshot_is_cut_into_pieces_that_fit_and_put_together_again() {
     let report = ToController::Held { incarnation: 1, partitions: vec![held; 100_000] };
     let (arrived, pieces) = sent(report.clone());
     assert!(pieces > 2 && arrived == report, "{pieces}");
+}
+
+#[test]
+fn a_broker_names_no_more_slices_than_there_are() {
+    let slices = (0..100_000).map(|slice| SliceDigest { slice, digest: 1 }).collect();
+    let (arrived, _) = sent(ToController::Register(Registration { slices, ..registration() }));
+    let ToController::Register(arrived) = arrived else { panic!("{arrived:?}") };
+    assert_eq!(arrived.slices.len(), 128);
 }
 
 #[test]

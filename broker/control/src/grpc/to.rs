@@ -52,6 +52,10 @@ pub(super) fn registration(registration: s::Registration) -> proto::Registration
         peer_address: registration.peer_address.map(|address| address.to_string()),
         peer_token: uuid(registration.peer_token),
         resumes: registration.resumes,
+        slices: all(registration.slices, |held| proto::SliceDigest {
+            slice: held.slice,
+            digest: held.digest,
+        }),
     }
 }
 

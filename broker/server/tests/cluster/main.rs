@@ -12,4 +12,5 @@ mod failover;
 mod followers;
 mod peers;
 mod reassignment;
+mod resumption;
 mod session;

@@ -126,7 +126,6 @@ impl World {
         }
         let at = process.next_controller;
         process.next_controller = 1 - at;
-        let registration = process.registration.clone();
         let (me, controller) = (Node::Broker(id), Node::Controller(at));
         let there = self.net.reaches(me, controller) && self.net.reaches(controller, me);
         if !there || !self.takes_sessions(at) {
@@ -135,11 +134,19 @@ impl World {
             return;
         }
         let conn = self.open_conn(id, run, at);
-        if let Some(process) = self.brokers.get_mut(&id).and_then(|broker| broker.process.as_mut()) {
-            process.conn = Some(conn);
-            process.registered = false;
+        let Some(process) = self.brokers.get_mut(&id).and_then(|broker| broker.process.as_mut()) else {
+            return;
+        };
+        process.conn = Some(conn);
+        process.registered = false;
+        if let Stage::Serving(serving) = &process.stage {
+            process.registration.slices = serving.slices();
         }
-        self.note(&[12, id as u64, at as u64], || format!("broker {id} connects to controller {at}"));
+        let registration = process.registration.clone();
+        let slices = registration.slices.len();
+        self.note(&[12, id as u64, at as u64, slices as u64], || {
+            format!("broker {id} connects to controller {at} and holds something of {slices} slices")
+        });
         self.send_up(conn, ToController::Register(registration));
     }
 

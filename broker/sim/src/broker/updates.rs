@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use taffrail_control::session::{
-    ClusterUpdate, LogState, PartitionRecord, RefusedIsr, ReplicaHealth, ToController,
+    ClusterUpdate, LogState, PartitionRecord, RefusedIsr, ReplicaHealth, SliceDigest, ToController,
 };
+use taffrail_control::slices::topic_slice;
 use taffrail_log::{CheckpointError, TopicPartition};
 use taffrail_protocol::Uuid;
 use taffrail_replication::brokers;
@@ -19,6 +20,23 @@ use crate::net::Node;
 use crate::world::{Event, World};
 
 impl Serving {
+    /// What is held of the topics.
+    pub fn slices(&self) -> Vec<SliceDigest> {
+        self.ledger.digests(self.topics.values(), self.records.values())
+    }
+
+    /// The snapshot, with the slices that are left out of it as they are held.
+    pub fn whole(&self, snapshot: &ClusterUpdate) -> ClusterUpdate {
+        let mut whole = snapshot.clone();
+        let unchanged = std::mem::take(&mut whole.unchanged_slices);
+        for topic in self.topics.values().filter(|topic| unchanged.contains(&topic_slice(&topic.name))) {
+            let records = self.records.range((topic.topic_id, 0)..=(topic.topic_id, i32::MAX));
+            whole.partitions.extend(records.map(|(_, record)| record.clone()));
+            whole.topics.push(topic.clone());
+        }
+        whole
+    }
+
     /// Writes down how far each log is durable and committed.
     pub fn checkpoint(&self) -> Result<(), CheckpointError> {
         self.logs.checkpoint(|| {
@@ -115,7 +133,11 @@ impl World {
                 serving.unwell.remove(&tp);
                 continue;
             }
-            let state = match serving.logs.open(&name, record, config.clone(), unique, now_ms) {
+            let opened = serving.logs.open(&name, record, config.clone(), unique, now_ms);
+            if !opened.as_ref().is_ok_and(|opened| opened.log.is_some()) {
+                serving.ledger.not_acted_on(tp.0, tp.1);
+            }
+            let state = match opened {
                 Ok(opened) => {
                     if opened.verdict != Opening::Open {
                         notes.push(format!("{}: {:?}", crate::checks::name(tp), opened.verdict));
@@ -163,6 +185,7 @@ impl World {
             let tp = (record.topic_id, record.partition);
             let Some(replica) = serving.replicas.get_mut(&tp) else { continue };
             if noted.is_err() {
+                serving.ledger.not_acted_on(tp.0, tp.1);
                 replica.partition.resign(&mut effects);
             } else if let Err(error) = replica.partition.assign(now_ms, record.clone(), &mut effects) {
                 errors.push(error.to_string());

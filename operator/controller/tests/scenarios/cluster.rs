@@ -1,11 +1,12 @@
 //! A controller over a store in memory, and brokers that say what a test has them say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use taffrail_control::session::{
-    ApiError, ControllerRequest, ControllerResponse, ElectionKind, FromController, HeldPartition,
-    IsrProposal, IsrRefusal, LogClaim, LogEnd, LogState, Member as Named, NewTopic, PartitionRecord,
-    Registration, ReplicaHealth, ToController,
+    ApiError, ClusterUpdate, ControllerRequest, ControllerResponse, ElectionKind, FromController,
+    HeldPartition, IsrProposal, IsrRefusal, LogClaim, LogEnd, LogState, Member as Named, NewTopic,
+    PartitionRecord, Registration, ReplicaHealth, SliceDigest, ToController,
 };
 use taffrail_controller::message::{Event, Input, Output, SessionId};
 use taffrail_controller::model::{ClusterState, Member, Object, ObjectKey, PartitionState};
@@ -19,6 +20,8 @@ pub struct Broker {
     process: u8,
     pub incarnation: u64,
     pub session: Option<SessionId>,
+    /// What it names as held when it registers.
+    pub slices: Vec<SliceDigest>,
     /// What it was told and has not looked at.
     pub inbox: Vec<FromController>,
 }
@@ -125,6 +128,7 @@ impl Cluster {
     pub fn start_broker(&mut self, id: i32, claim: LogClaim) {
         let broker = self.brokers.entry(id).or_default();
         broker.process += 1;
+        broker.slices.clear();
         self.connect(id, claim);
     }
 
@@ -135,16 +139,7 @@ impl Cluster {
 
     /// The broker's process opens a session, and says what it holds.
     pub fn connect_with(&mut self, id: i32, claim: LogClaim, held: Vec<HeldPartition>) {
-        self.next_session += 1;
-        let session = SessionId(self.next_session);
-        let Some(broker) = self.brokers.get_mut(&id) else { return };
-        (broker.session, broker.inbox) = (Some(session), Vec::new());
-        let registration = Registration {
-            last_incarnation: (broker.incarnation > 0).then_some(broker.incarnation),
-            peer_token: Uuid([broker.process + 100; 16]),
-            ..Registration::new(id, Uuid([broker.process; 16]), claim)
-        };
-        self.input(Input::Said { session, message: ToController::Register(registration) });
+        self.register(id, claim);
         self.settle();
         let broker = &self.brokers[&id];
         if broker.session.is_some() {
@@ -152,6 +147,21 @@ impl Cluster {
             self.say(id, ToController::Held { incarnation, partitions: held });
             self.settle();
         }
+    }
+
+    /// The broker's process opens a session and registers; the store answers nothing meanwhile.
+    pub fn register(&mut self, id: i32, claim: LogClaim) {
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        let Some(broker) = self.brokers.get_mut(&id) else { return };
+        (broker.session, broker.inbox) = (Some(session), Vec::new());
+        let registration = Registration {
+            last_incarnation: (broker.incarnation > 0).then_some(broker.incarnation),
+            peer_token: Uuid([broker.process + 100; 16]),
+            slices: broker.slices.clone(),
+            ..Registration::new(id, Uuid([broker.process; 16]), claim)
+        };
+        self.input(Input::Said { session, message: ToController::Register(registration) });
     }
 
     pub fn say(&mut self, id: i32, message: ToController) {
@@ -335,6 +345,15 @@ impl Cluster {
             self.settle();
         }
         queries.len()
+    }
+
+    /// The snapshot that the broker's session began with.
+    pub fn snapshot(&self, id: i32) -> Arc<ClusterUpdate> {
+        let snapshot = self.brokers[&id].inbox.iter().find_map(|message| match message {
+            FromController::Update(update) if update.snapshot => Some(Arc::clone(update)),
+            _ => None,
+        });
+        snapshot.expect("a session begins with a snapshot")
     }
 
     /// The newest record that the broker was told.

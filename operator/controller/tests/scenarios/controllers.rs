@@ -407,7 +407,7 @@ fn rule_25_a_sole_replica_goes_on_at_once_and_creations_go_on_above_what_is_held
     assert!(matches!(made, Some(ControllerResponse::Topics(_))));
     let Some(Object::Topics(slice)) = cluster
         .store
-        .get(ObjectKey::Topics(taffrail_controller::slicing::topic_slice("u")))
+        .get(ObjectKey::Topics(taffrail_control::slices::topic_slice("u")))
         .map(|stored| stored.object)
     else {
         panic!("the topic is stored");

@@ -8,3 +8,4 @@ mod controllers;
 mod elections;
 mod fencing;
 mod proposals;
+mod sessions;
