@@ -30,7 +30,6 @@ fn described(scripted: &Scripted, key: &str) -> Option<String> {
         resource_type: resource_type::BROKER,
         resource_name: "1".into(),
         configuration_keys: None,
-        ..DescribeConfigsResource::default()
     };
     let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
     let described: DescribeConfigsResponse<'_> = Connection::to(scripted.address).ask(&request, 4);
