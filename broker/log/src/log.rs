@@ -202,17 +202,6 @@ impl<S: Storage> Log<S> {
         self.topic_id
     }
 
-    /// Writes the topic's id into `partition.metadata`.
-    pub fn set_topic_id(&mut self, topic_id: Uuid) -> Result<(), Poisoned> {
-        self.check_writable()?;
-        let path = self.home.dir.join(names::PARTITION_METADATA);
-        let text = partition_metadata::encode(topic_id);
-        let written = self.home.storage.replace_small(&path, text.as_bytes());
-        self.guard("writing partition.metadata", written)?;
-        self.topic_id = Some(topic_id);
-        Ok(())
-    }
-
     /// The settings.
     pub fn config(&self) -> &LogConfig {
         &self.config

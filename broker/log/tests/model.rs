@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use common::{Batch, NOW, config, create, offsets_read, open, try_append};
 use proptest::prelude::*;
 use taffrail_log::{Finding, Log, LogConfig, MemoryStorage, OpenMode, Storage, StorageFile};
-use taffrail_protocol::Uuid;
 use taffrail_protocol::record_batch::{BatchHeader, BatchView, Batches, Compression};
 
 #[derive(Debug, Clone)]
@@ -187,11 +186,7 @@ impl Model {
         drop(log);
         self.storage.crash(seed);
         let mode = OpenMode { clean: false, recovery_point, log_start_offset };
-        let (mut log, _) = open(&self.storage, self.config.clone(), mode);
-        if log.topic_id().is_none() {
-            // It was never synced; its owner knows it.
-            log.set_topic_id(Uuid([9; 16])).unwrap();
-        }
+        let (log, _) = open(&self.storage, self.config.clone(), mode);
         self.log = Some(log);
         let found = self.read_all();
         let synced = |batch: &&Stored| {

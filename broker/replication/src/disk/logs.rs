@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use parking_lot::{Mutex, RwLock};
 use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::{
-    CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, Poisoned, RecoveryReport,
-    Storage, TopicPartition, names,
+    CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, OpenMode, RecoveryReport, Storage,
+    TopicPartition, names,
 };
 use taffrail_protocol::Uuid;
 
@@ -46,9 +46,6 @@ pub enum LogsError {
     /// It cannot be opened or made.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The topic's id cannot be written beside it.
-    #[error(transparent)]
-    Poisoned(#[from] Poisoned),
     /// A directory cannot be looked at or renamed.
     #[error(transparent)]
     Dir(#[from] LogDirError),
@@ -194,7 +191,7 @@ impl<S: Storage> ReplicaLogs<S> {
         let mut set_aside = None;
         let log = match verdict {
             Opening::Ignore => None,
-            Opening::Open => Some(self.open_named(&partition, record, config, now_ms)?),
+            Opening::Open => Some(self.open_named(&partition, config, now_ms)?),
             Opening::SetAside(fresh) => {
                 set_aside = Some(self.set_aside(&partition, unique, now_ms)?);
                 self.fresh(fresh, &partition, record, config, now_ms)?
@@ -221,22 +218,17 @@ impl<S: Storage> ReplicaLogs<S> {
     fn open_named(
         &self,
         partition: &TopicPartition,
-        record: &PartitionRecord,
         config: LogConfig,
         now_ms: i64,
     ) -> Result<OpenedLog<S>, LogsError> {
         let recovered = self.state.lock().recovered.remove(partition);
-        let (mut log, report) = match recovered {
+        let (log, report) = match recovered {
             Some((mut log, report)) => {
                 log.update_config(config);
                 (log, report)
             }
             None => self.dir.open_log(partition, config, now_ms)?,
         };
-        if log.topic_id().is_none() {
-            // A partition from before KIP-516: it becomes this topic's.
-            log.set_topic_id(record.topic_id)?;
-        }
         let high_watermark = self.dir.high_watermark(partition);
         Ok(OpenedLog { log, high_watermark, report: Some(report) })
     }
@@ -454,6 +446,22 @@ mod tests {
         assert_eq!(logs.held().len(), 2);
         logs.forget(again.topic_id);
         assert_eq!(logs.held().len(), 1);
+    }
+
+    #[test]
+    fn a_log_that_a_power_cut_left_without_its_topics_id_is_not_taken_for_another_topics() {
+        let storage = MemoryStorage::new();
+        {
+            let logs = logs(&storage);
+            open(&logs, &of_topic(1, 1), 1);
+            let positions = Positions { recovery_point: 0, log_start_offset: 0, high_watermark: 9 };
+            logs.checkpoint(|| vec![(TopicPartition::new("t", 0), positions)]).unwrap();
+        }
+        storage.remove_file(Path::new("/data/t-0/partition.metadata")).unwrap();
+        let opened = open(&logs(&storage), &of_topic(2, 2), 2);
+        assert_eq!(opened.verdict, Opening::SetAside(Fresh::Create));
+        let log = opened.log.unwrap();
+        assert_eq!((log.log.topic_id(), log.high_watermark), (Some(Uuid([2; 16])), 0));
     }
 
     #[test]

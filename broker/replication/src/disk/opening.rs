@@ -3,9 +3,9 @@
 //! | the record | a directory of the name | a stray of the topic id | verdict |
 //! |---|---|---|---|
 //! | older than what the broker acted on | any | any | Ignore |
-//! | any | of this topic, or of none | any | Open |
+//! | any | of this topic | any | Open |
 //! | of an earlier creation than the directory | of another topic | any | Ignore |
-//! | any other | of another topic | any | set it aside, then as without one |
+//! | any other | of another topic, or does not tell | any | set it aside, then as without one |
 //! | any | none | there | TakeBack |
 //! | ISR and ELR do not name the broker | none | none | Create |
 //! | names it as leader of an unclean election | none | none | Create |
@@ -33,7 +33,9 @@ pub struct OnDisk {
 /// A directory that has a partition's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedDir {
-    /// The topic's id in it; `None` in one from before KIP-516, which becomes whose name it has.
+    /// The topic's id in it. `None` where it does not tell: a power cut may have left the records of a log and not its
+    /// `partition.metadata`. Whose they are cannot be known then, and the name proves nothing: the topic may have been
+    /// deleted and made again while this broker was away.
     pub topic_id: Option<Uuid>,
     /// The creation of that topic, if the broker acted for it.
     pub creation: Option<u64>,
@@ -70,7 +72,6 @@ pub fn opening(record: &PartitionRecord, me: Member, disk: &OnDisk) -> Opening {
     }
     match disk.named {
         None => Opening::Fresh(fresh(record, me, disk)),
-        Some(NamedDir { topic_id: None, .. }) => Opening::Open,
         Some(NamedDir { topic_id: Some(topic_id), .. }) if topic_id == record.topic_id => Opening::Open,
         Some(NamedDir { creation: Some(creation), .. }) if creation > record.creation => Opening::Ignore,
         Some(_) => Opening::SetAside(fresh(record, me, disk)),
@@ -124,9 +125,18 @@ mod tests {
     #[test]
     fn what_is_there_is_opened() {
         let own = named(Some(record(0, 0, 0).topic_id), Some(5));
-        for disk in [own, OnDisk { stray: true, ..own }, named(None, None)] {
+        for disk in [own, OnDisk { stray: true, ..own }] {
             assert_eq!(opening(&in_isr(ME, 2), ME, &disk), Opening::Open);
         }
+    }
+
+    #[test]
+    fn rule_18_a_log_that_does_not_tell_whose_it_is_is_nobodys() {
+        let nameless = named(None, None);
+        assert_eq!(opening(&record(0, 5, 2), ME, &nameless), Opening::SetAside(Fresh::Create));
+        assert_eq!(opening(&in_isr(ME, 2), ME, &nameless), Opening::SetAside(Fresh::Missing));
+        let stray = OnDisk { stray: true, ..nameless };
+        assert_eq!(opening(&in_isr(ME, 2), ME, &stray), Opening::SetAside(Fresh::TakeBack));
     }
 
     #[test]
