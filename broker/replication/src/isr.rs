@@ -77,6 +77,9 @@ pub struct Isr {
     /// Everybody whose addition was proposed on this partition epoch, whatever became of the proposal. Only a record with a
     /// higher partition epoch empties it: then no swap of those proposals can succeed any more (rule 8).
     added: Vec<Member>,
+    /// Others may have been proposed on this partition epoch too, by this broker before it gave the leadership up that it
+    /// has again.
+    others_added: bool,
     proposing: Proposing,
 }
 
@@ -87,8 +90,15 @@ impl Isr {
             committed: CommittedIsr::of(record),
             partition_epoch: record.partition_epoch,
             added: Vec::new(),
+            others_added: false,
             proposing: Proposing::Idle,
         }
+    }
+
+    /// As the record has it, where this broker has led under the record's leader epoch before and does not know any more
+    /// what it proposed.
+    pub fn resumed(record: &PartitionRecord) -> Self {
+        Self { others_added: true, ..Self::new(record) }
     }
 
     /// Takes the record over if it is newer than the one held; returns whether it is.
@@ -105,9 +115,10 @@ impl Isr {
         &self.committed
     }
 
-    /// What may have been decided.
-    pub fn maximal(&self) -> MaximalIsr<'_> {
-        MaximalIsr { committed: &self.committed, added: &self.added }
+    /// What may have been decided; `None` while that is not known.
+    pub fn maximal(&self) -> Option<MaximalIsr<'_>> {
+        let maximal = MaximalIsr { committed: &self.committed, added: &self.added };
+        (!self.others_added).then_some(maximal)
     }
 
     /// The partition epoch of the record that is held.
@@ -131,7 +142,7 @@ impl Isr {
 
     /// Whether additions were proposed that are not known to be decided or void.
     pub fn has_additions(&self) -> bool {
-        !self.added.is_empty()
+        self.others_added || !self.added.is_empty()
     }
 
     /// Notes that `isr` is proposed: from now on, whoever it adds holds the high watermark back.

@@ -26,7 +26,7 @@ pub struct Standpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaderState {
     me: Member,
-    /// Where this leader epoch begins in the log.
+    /// Where this leadership begins in the log: nothing behind it was committed before.
     epoch_start_offset: i64,
     isr: Isr,
     /// One for every other replica and member of the ISR. What it says was counted in this leader epoch (rule 8).
@@ -36,8 +36,25 @@ pub struct LeaderState {
 impl LeaderState {
     /// Takes up leadership. Nothing is known of any follower but that those in the ISR were in sync a moment ago.
     pub fn new(now_ms: i64, me: Member, record: &PartitionRecord, epoch_start_offset: i64) -> Self {
+        Self::with(now_ms, me, record, epoch_start_offset, Isr::new(record))
+    }
+
+    /// Takes leadership up again under a leader epoch that this broker has led in before, where it does not know any more
+    /// what it committed and whose addition it proposed in it. As at the beginning of an epoch, nobody qualifies as in-sync
+    /// who has not reached `log_end_offset` (rule 10); and nothing is committed before every earlier proposal is decided or
+    /// void (rule 8).
+    pub fn resumed(now_ms: i64, me: Member, record: &PartitionRecord, log_end_offset: i64) -> Self {
+        let mut leader = Self::with(now_ms, me, record, log_end_offset, Isr::resumed(record));
+        if leader.followers.is_empty() {
+            // There is nobody whom it could have proposed on this record.
+            leader.isr = Isr::new(record);
+        }
+        leader
+    }
+
+    fn with(now_ms: i64, me: Member, record: &PartitionRecord, epoch_start_offset: i64, isr: Isr) -> Self {
         assert_eq!(record.leader, Some(me), "only whom the record names leads (rule 7)");
-        let mut leader = Self { me, epoch_start_offset, isr: Isr::new(record), followers: Vec::new() };
+        let mut leader = Self { me, epoch_start_offset, isr, followers: Vec::new() };
         leader.meet_followers(now_ms, record, &[]);
         leader
     }
@@ -101,7 +118,7 @@ impl LeaderState {
         &self.isr
     }
 
-    /// Where this leader epoch begins in the log.
+    /// Where this leadership begins in the log.
     pub fn epoch_start_offset(&self) -> i64 {
         self.epoch_start_offset
     }
@@ -147,14 +164,14 @@ impl LeaderState {
     }
 
     /// Up to where everything is on all members of the maximal ISR, given how far the leader's own log counts; `None`
-    /// while one of them was not heard of in this leader epoch and incarnation, or the committed ISR is too small for
-    /// anything to be committed (rule 8). May be below the high watermark, which never falls.
+    /// while they are not known, one of them was not heard of in this leader epoch and incarnation, or the committed ISR is
+    /// too small for anything to be committed (rule 8). May be below the high watermark, which never falls.
     pub fn committed_end(&self, own_end: i64) -> Option<i64> {
         if !self.isr.committed().has_min() {
             return None;
         }
         let mut end = own_end;
-        for member in self.isr.maximal().members().filter(|member| *member != self.me) {
+        for member in self.isr.maximal()?.members().filter(|member| *member != self.me) {
             let follower = self.followers.iter().find(|follower| follower.member == member)?;
             end = end.min(follower.end_offset()?);
         }
@@ -176,8 +193,8 @@ impl LeaderState {
             if !self.isr.has_additions() {
                 return None;
             }
-            // Those who were to be added do not qualify any more, and hold the high watermark back until it is sure that
-            // they never will have been.
+            // Those who were to be added do not qualify any more, or are not known any more, and hold the high watermark
+            // back until it is sure that they never will have been.
             let old = committed.to_vec();
             return Some(self.isr.propose(at.now_ms, old));
         }

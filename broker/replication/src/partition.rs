@@ -75,6 +75,8 @@ pub struct Partition<S: Storage, T> {
     me: Member,
     record: PartitionRecord,
     role: Role,
+    /// The last leader epoch that this broker is known to have led in, or may have.
+    led_in: Option<i32>,
     high_watermark: i64,
     purgatory: Purgatory<T>,
     refused: RefusedBatches,
@@ -98,6 +100,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             me,
             record,
             role: Role::Idle,
+            led_in: None,
             high_watermark,
             purgatory: Purgatory::default(),
             refused: RefusedBatches::default(),
@@ -111,6 +114,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     /// Takes another `replica.lag.time.max.ms`; it holds from the next decision on.
     pub fn set_lag_time_max_ms(&mut self, lag_time_max_ms: i64) {
         self.lag_time_max_ms = lag_time_max_ms;
+    }
+
+    /// This broker has acted in `leader_epoch`, with the same log in other hands: should it lead in it again, then it has
+    /// to reckon with what it committed and proposed before.
+    pub fn has_acted_in(&mut self, leader_epoch: i32) {
+        self.led_in = self.led_in.max(Some(leader_epoch));
     }
 
     /// The controller's record.

@@ -354,6 +354,69 @@ fn rule_10_a_refused_proposal_is_followed_by_the_old_isr_which_makes_it_void() {
     assert_eq!(isr_of(&mut a), [A, B, C]);
 }
 
+/// A leads epoch 0 with B, has committed four records, and is given the record of that once more: C is not in sync.
+fn leads_again(give_up: impl FnOnce(&mut Node)) -> (Node, Node, PartitionRecord) {
+    let (mut a, mut b, _) = three();
+    let held = with_isr(record(A, 0, 1), &[A, B]);
+    a.assign(held.clone());
+    b.assign(held.clone());
+    a.append(4);
+    catch_up_without_c(&mut a, &mut b);
+    assert_eq!(a.high_watermark(), 4);
+    a.told();
+    give_up(&mut a);
+    a.assign(held.clone());
+    assert_eq!(a.partition.led_epoch(), Some(0));
+    (a, b, held)
+}
+
+/// The log was closed and opened again, by the same process.
+fn take_back(node: &mut Node) {
+    node.restart(A.incarnation, 0);
+    node.partition.has_acted_in(0);
+}
+
+#[test]
+fn rule_10_a_leader_that_leads_again_in_its_epoch_adds_nobody_who_has_not_reached_its_end() {
+    let (mut a, _, held) = leads_again(take_back);
+    a.told();
+    let held = PartitionRecord { partition_epoch: 2, ..held };
+    a.assign(held);
+    ask(&mut a, &fetch(C, 3, 0, 0));
+    assert_eq!(a.proposals(), []);
+    ask(&mut a, &fetch(C, 4, 0, 0));
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+}
+
+#[test]
+fn rule_8_a_leader_that_leads_again_in_its_epoch_commits_nothing_before_its_earlier_proposals_are_void() {
+    let resign = |node: &mut Node| node.partition.resign(&mut node.effects);
+    for (give_up, high_watermark) in
+        [(Box::new(resign) as Box<dyn FnOnce(&mut Node)>, 4), (Box::new(take_back), 0)]
+    {
+        let (mut a, mut b, held) = leads_again(give_up);
+        assert_eq!(isr_of(&mut a), [A, B], "C may have been proposed, and what was proposed is to be void");
+        a.append(1);
+        catch_up_without_c(&mut a, &mut b);
+        assert_eq!(a.high_watermark(), high_watermark);
+        a.assign(PartitionRecord { partition_epoch: 2, ..held });
+        round(&mut a, &mut b);
+        assert_eq!(a.high_watermark(), 5);
+    }
+}
+
+#[test]
+fn a_sole_replica_that_leads_again_in_its_epoch_has_nobody_to_wait_for() {
+    let mut a = Node::new(A);
+    let sole = PartitionRecord { replicas: vec![1], isr: vec![A], min_isr: 1, ..record(A, 0, 0) };
+    a.assign(sole.clone());
+    a.append(2);
+    a.partition.resign(&mut a.effects);
+    a.assign(sole);
+    a.append(1);
+    assert_eq!((a.high_watermark(), a.proposals()), (3, Vec::new()));
+}
+
 #[test]
 fn rule_10_whatever_the_reason_of_a_refusal_the_old_isr_comes_first() {
     let mut a = Node::new(A);

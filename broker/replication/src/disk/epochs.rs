@@ -107,6 +107,11 @@ impl<S: Storage> EpochNotes<S> {
         self.noted.contains_key(&(topic_id, partition))
     }
 
+    /// The leader epoch that the broker last acted under in this partition of this topic.
+    pub fn acted_in(&self, record: &PartitionRecord) -> Option<i32> {
+        self.noted.get(&(record.topic_id, record.partition)).map(|noted| noted.epochs.1)
+    }
+
     /// The creation of a topic that the broker acted for.
     pub fn creation(&self, topic_id: Uuid) -> Option<u64> {
         let mut partitions = self.noted.range((topic_id, i32::MIN)..=(topic_id, i32::MAX));

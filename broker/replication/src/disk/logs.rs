@@ -81,6 +81,8 @@ pub struct OpenedLog<S: Storage> {
     pub log: Log<S>,
     /// Up to where its records were known to be committed.
     pub high_watermark: i64,
+    /// The leader epoch that this broker last acted under, whatever became of the replica since (rule 31).
+    pub acted_in: Option<i32>,
     /// What recovery found; `None` for a log that was just made.
     pub report: Option<RecoveryReport>,
 }
@@ -189,6 +191,7 @@ impl<S: Storage> ReplicaLogs<S> {
         let disk = self.look(&partition, record)?;
         let verdict = opening(record, self.me, &disk);
         let mut set_aside = None;
+        let acted_in = self.state.lock().epochs.acted_in(record);
         let log = match verdict {
             Opening::Ignore => None,
             Opening::Open => Some(self.open_named(&partition, config, now_ms)?),
@@ -198,6 +201,7 @@ impl<S: Storage> ReplicaLogs<S> {
             }
             Opening::Fresh(fresh) => self.fresh(fresh, &partition, record, config, now_ms)?,
         };
+        let log = log.map(|log| OpenedLog { acted_in, ..log });
         Ok(Opened { verdict, set_aside, log })
     }
 
@@ -230,7 +234,7 @@ impl<S: Storage> ReplicaLogs<S> {
             None => self.dir.open_log(partition, config, now_ms)?,
         };
         let high_watermark = self.dir.high_watermark(partition);
-        Ok(OpenedLog { log, high_watermark, report: Some(report) })
+        Ok(OpenedLog { log, high_watermark, acted_in: None, report: Some(report) })
     }
 
     fn fresh(
@@ -250,7 +254,7 @@ impl<S: Storage> ReplicaLogs<S> {
             Fresh::Missing => Ok(None),
             Fresh::Create => {
                 let log = self.dir.create_log(partition, record.topic_id, config, now_ms)?;
-                Ok(Some(OpenedLog { log, high_watermark: 0, report: None }))
+                Ok(Some(OpenedLog { log, high_watermark: 0, acted_in: None, report: None }))
             }
             Fresh::TakeBack => {
                 // Of several the one that was written to last.
@@ -261,7 +265,7 @@ impl<S: Storage> ReplicaLogs<S> {
                 }
                 let (storage, path) = (self.storage.clone(), self.dir.log_path(partition));
                 let (log, report) = Log::open(storage, path, config, OpenMode::UNKNOWN, now_ms)?;
-                Ok(Some(OpenedLog { log, high_watermark: 0, report: Some(report) }))
+                Ok(Some(OpenedLog { log, high_watermark: 0, acted_in: None, report: Some(report) }))
             }
         }
     }
@@ -462,6 +466,17 @@ mod tests {
         assert_eq!(opened.verdict, Opening::SetAside(Fresh::Create));
         let log = opened.log.unwrap();
         assert_eq!((log.log.topic_id(), log.high_watermark), (Some(Uuid([2; 16])), 0));
+    }
+
+    #[test]
+    fn a_log_that_is_taken_back_tells_which_epoch_was_acted_in() {
+        let storage = MemoryStorage::new();
+        let logs = logs(&storage);
+        let acted_in = |opened: Opened<MemoryStorage>| opened.log.unwrap().acted_in;
+        assert_eq!(acted_in(open(&logs, &of_topic(1, 1), 1)), None);
+        logs.note_epochs([&of_topic(1, 1)]).unwrap();
+        logs.set_aside(&TopicPartition::new("t", 0), Uuid([2; 16]), 0).unwrap();
+        assert_eq!(acted_in(open(&logs, &of_topic(1, 1), 3)), Some(0));
     }
 
     #[test]

@@ -143,9 +143,15 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             (Wanted::Leader, None) => {
                 // Noted before anything is appended under the epoch (rule 7).
                 self.log.assign_leader_epoch(leader_epoch)?;
-                let start = self.log.leader_epochs().last().map(|entry| entry.start_offset);
-                let start = start.unwrap_or(self.log.log_end_offset());
-                self.role = Role::Leader(LeaderState::new(now_ms, self.me, &self.record, start));
+                let leader = if self.led_in == Some(leader_epoch) {
+                    LeaderState::resumed(now_ms, self.me, &self.record, self.log.log_end_offset())
+                } else {
+                    let start = self.log.leader_epochs().last().map(|entry| entry.start_offset);
+                    let start = start.unwrap_or(self.log.log_end_offset());
+                    LeaderState::new(now_ms, self.me, &self.record, start)
+                };
+                self.led_in = Some(leader_epoch);
+                self.role = Role::Leader(leader);
             }
             (Wanted::Follower(leader), None) => {
                 // Reading goes on also where the log takes no writes.

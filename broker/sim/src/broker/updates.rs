@@ -145,10 +145,12 @@ impl World {
                     match opened.log {
                         Some(opened) => {
                             let (me, reporter) = (serving.me, Token::Reporter(tp));
-                            let log = opened.log;
-                            let mark = opened.high_watermark;
+                            let (log, mark) = (opened.log, opened.high_watermark);
                             let mut partition = Partition::new(log, record.clone(), mark, me, reporter);
                             partition.set_lag_time_max_ms(lag_ms);
+                            if let Some(leader_epoch) = opened.acted_in {
+                                partition.has_acted_in(leader_epoch);
+                            }
                             serving.replicas.insert(tp, Replica { partition, name, seen: 0, life });
                             None
                         }
