@@ -209,6 +209,7 @@ impl World {
         if let Some(swapped) = swapped {
             let checked = self.checks.epochs.swapped(swapped.before.as_ref(), &swapped.after);
             self.check(checked);
+            self.checks.committed.swapped(&swapped.after);
             self.note(&[6, at as u64, digest(&swapped.after)], || {
                 format!("stored for controller {at}: {:?}", swapped.after)
             });

@@ -99,10 +99,13 @@ impl SimStore {
         self.memory.keys().filter_map(|key| self.get(key))
     }
 
-    /// Whether a topic exists.
+    /// Whether a topic exists, and is not being deleted.
     pub fn has_topic(&self, topic_id: Uuid) -> bool {
         let has = |object: Object| match object {
-            Object::Topics(slice) => slice.topics.values().any(|topic| topic.topic_id == topic_id),
+            Object::Topics(slice) => {
+                let mut topics = slice.topics.values();
+                topics.any(|topic| topic.topic_id == topic_id && topic.deleting_since_ms.is_none())
+            }
             _ => false,
         };
         self.objects().any(has)

@@ -3,7 +3,10 @@
 //! The first replica whose high watermark passes a batch settles what is at its offsets, for all replicas, all readers and
 //! all times (rules 8, 13, 19).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use taffrail_controller::model::Object;
+use taffrail_protocol::Uuid;
 
 use super::{Check, Tp, Violation, name};
 
@@ -34,9 +37,24 @@ struct Settled {
 #[derive(Debug, Default)]
 pub struct Committed {
     logs: BTreeMap<Tp, Vec<Settled>>,
+    deleted: BTreeSet<Uuid>,
 }
 
 impl Committed {
+    /// An object was swapped for another. Nothing is promised to a topic any more from when its deletion is stored: brokers
+    /// that hear of it delete what is committed, while others, and controllers that have not read it yet, go on.
+    pub fn swapped(&mut self, after: &Object) {
+        if let Object::Topics(slice) = after {
+            let deleted = slice.topics.values().filter(|topic| topic.deleting_since_ms.is_some());
+            self.deleted.extend(deleted.map(|topic| topic.topic_id));
+        }
+    }
+
+    /// Whether somebody has had the topic deleted.
+    pub fn is_deleted(&self, topic_id: Uuid) -> bool {
+        self.deleted.contains(&topic_id)
+    }
+
     /// Up to where batches are known to be committed.
     pub fn end(&self, tp: Tp) -> i64 {
         self.logs.get(&tp).and_then(|log| log.last()).map_or(0, |last| last.batch.next_offset)
@@ -64,6 +82,11 @@ impl Committed {
 
     /// A replica under leader epoch `epoch` counts `batches` as committed.
     pub fn saw(&mut self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
+        let settled = self.settle(who, tp, epoch, batches);
+        if self.is_deleted(tp.0) { Ok(()) } else { settled }
+    }
+
+    fn settle(&mut self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
         let log = self.logs.entry(tp).or_default();
         for batch in batches {
             let end = log.last().map_or(0, |last| last.batch.next_offset);
@@ -97,7 +120,7 @@ impl Committed {
 
     /// `who` begins to lead in `epoch` with a log of these batches: it has all that was committed in earlier epochs.
     pub fn leads(&self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
-        let Some(log) = self.logs.get(&tp) else { return Ok(()) };
+        let Some(log) = self.logs.get(&tp).filter(|_| !self.is_deleted(tp.0)) else { return Ok(()) };
         let due = log.iter().take_while(|settled| settled.committed_in < epoch);
         for (at, settled) in due.enumerate() {
             if batches.get(at) != Some(&settled.batch) {
@@ -123,7 +146,7 @@ impl Committed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_protocol::Uuid;
+    use taffrail_controller::model::{TopicEntry, TopicSlice};
 
     const TP: Tp = (Uuid([1; 16]), 0);
 
@@ -140,6 +163,29 @@ mod tests {
         assert_eq!(committed.value(TP, 3), Some(21));
         assert!(committed.saw("3", TP, 1, &[batch(0, 0, 10), batch(2, 1, 30)]).is_err());
         assert!(committed.saw("3", TP, 1, &[batch(6, 1, 30)]).is_err());
+    }
+
+    #[test]
+    fn nothing_is_promised_to_a_topic_that_is_being_deleted() {
+        let mut committed = Committed::default();
+        committed.saw("1", TP, 0, &[batch(0, 0, 10)]).unwrap();
+        let mut slice = TopicSlice::default();
+        let entry = |deleting_since_ms| TopicEntry {
+            topic_id: TP.0,
+            creation: 1,
+            partition_count: 1,
+            config: BTreeMap::new(),
+            deleting_since_ms,
+            pieces: Vec::new(),
+            other: Default::default(),
+        };
+        slice.topics.insert("t".to_owned(), entry(None));
+        committed.swapped(&Object::Topics(slice.clone()));
+        assert!(committed.leads("2", TP, 1, &[]).is_err());
+        slice.topics.insert("t".to_owned(), entry(Some(5)));
+        committed.swapped(&Object::Topics(slice));
+        committed.leads("2", TP, 1, &[]).unwrap();
+        committed.saw("2", TP, 1, &[batch(0, 1, 30)]).unwrap();
     }
 
     #[test]

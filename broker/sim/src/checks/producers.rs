@@ -19,6 +19,9 @@ pub fn value_of(producer: u64, number: u64) -> u64 {
 /// to it.
 pub fn in_order(committed: &Committed, tp: Tp, is_idempotent: impl Fn(u64) -> Option<bool>) -> Check {
     let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+    if committed.is_deleted(tp.0) {
+        return Ok(());
+    }
     for (offset, value) in committed.values(tp) {
         let (producer, number) = origin_of(value);
         let before = last.get(&producer).copied();
