@@ -335,6 +335,8 @@ impl<S: Storage> Segment<S> {
         let end = found.map_or(offset, |found| found.header.base_offset.min(offset));
         let size = found.map_or(self.size, |found| found.position);
         self.write_indexes(home, false)?;
+        // Whatever fails from here on: what is behind may be gone.
+        self.size = size;
         self.offsets.truncate_to(
             &home.storage,
             &home.path(SegmentFile::OffsetIndex, self.base_offset),
@@ -344,7 +346,6 @@ impl<S: Storage> Segment<S> {
         let file = self.writer(home)?;
         file.set_len(size)?;
         file.sync()?;
-        self.size = size;
         if size == 0 {
             self.created_ms = now_ms;
             self.first_timestamp = None;

@@ -154,3 +154,18 @@ fn whichever_operation_fails_the_log_stays_in_order_and_opens_again() {
     }
     assert!(struck > 100, "{struck}");
 }
+
+#[test]
+fn a_truncation_that_failed_leaves_nothing_to_read_behind_the_end() {
+    for failing in [Operation::SetLen, Operation::Sync] {
+        let storage = MemoryStorage::new();
+        let mut log = create(&storage, config());
+        append(&mut log, &Batch::of(2));
+        let before = everything(&mut log);
+        append(&mut log, &Batch::of(3));
+        storage.inject(fault(failing, ".log", Effect::IoError));
+        assert!(log.truncate_to(2, NOW).is_err());
+        assert_eq!(log.log_end_offset(), 2);
+        assert_eq!(everything(&mut log), before);
+    }
+}

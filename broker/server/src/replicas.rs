@@ -148,7 +148,8 @@ impl Replicas {
         let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms())?;
         if let Some(to) = &opened.set_aside {
             tracing::warn!(
-                "{partition} held a log of another topic of that name, or one that does not tell whose it is; it is now {}",
+                "{partition} held a log of another topic of that name, or one that does not tell whose it is; it is \
+                 now {}",
                 to.display()
             );
         }

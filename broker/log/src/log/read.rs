@@ -86,8 +86,12 @@ impl<S: Storage> Log<S> {
                 return Ok(None);
             }
         };
-        let next_segment = self.segments.get(index + 1).map_or(self.log_end_offset, |next| next.base_offset);
-        let end = if bound >= next_segment {
+        let whole = match self.segments.get(index + 1) {
+            Some(next) => bound >= next.base_offset,
+            // What a write or truncation that failed has left behind the end is nobody's.
+            None => bound >= self.log_end_offset && self.poisoned.is_none(),
+        };
+        let end = if whole {
             self.segments[index].size
         } else {
             let place = self.place_of(index, bound)?;
