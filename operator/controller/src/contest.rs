@@ -21,6 +21,9 @@ use crate::requests::Ticket;
 /// A topic id and a partition.
 type Key = (Uuid, i32);
 
+/// A partition, and the partition epoch of the record that a contest on it is held on.
+type Held = (Key, i32);
+
 /// Partitions asked for in one message.
 const PARTITIONS_PER_QUERY: usize = 5_000;
 
@@ -39,7 +42,8 @@ struct Contest {
 struct Query {
     session: SessionId,
     member: Member,
-    partitions: Vec<Key>,
+    /// An answer counts in the contest that it was asked for, and in no later one: the log may have grown since.
+    contests: Vec<Held>,
     asked_ms: u64,
 }
 
@@ -118,8 +122,8 @@ impl Contests {
 struct Round {
     now_ms: u64,
     /// Questions on their way.
-    asked: BTreeSet<(Member, Key)>,
-    to_ask: BTreeMap<Member, Vec<Key>>,
+    asked: BTreeSet<(Member, Held)>,
+    to_ask: BTreeMap<Member, Vec<Held>>,
     winners: Vec<(Key, i32, Member)>,
 }
 
@@ -196,8 +200,9 @@ impl Controller {
             .into_iter()
             .map(|end| ((end.topic_id, end.partition), (end.last_epoch, end.end_offset)))
             .collect();
-        for key in query.partitions {
-            if let Some(contest) = self.contests.held.get_mut(&key) {
+        for (key, partition_epoch) in query.contests {
+            let contest = self.contests.held.get_mut(&key);
+            if let Some(contest) = contest.filter(|contest| contest.partition_epoch == partition_epoch) {
                 contest.reaches.insert(member, ends.get(&key).copied());
                 self.contests.stirred.insert(key);
             }
@@ -212,7 +217,7 @@ impl Controller {
         let mut contests = std::mem::take(&mut self.contests);
         let mut round = Round { now_ms: self.clock.now_ms(), ..Round::default() };
         let asked = contests.queries.values();
-        round.asked = asked.flat_map(|q| q.partitions.iter().map(|key| (q.member, *key))).collect();
+        round.asked = asked.flat_map(|q| q.contests.iter().map(|held| (q.member, *held))).collect();
         for key in std::mem::take(&mut contests.stirred) {
             let ordered = contests.ordered.get(&key).copied();
             let code = match self.electorate_of(key, ordered.is_some()) {
@@ -272,11 +277,12 @@ impl Controller {
             }
             Standings::Void => return over.then_some(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE),
             Standings::Open => {
+                let held = (key, contest.partition_epoch);
                 let unheard = |member: &&Member| {
-                    !contest.reaches.contains_key(member) && !round.asked.contains(&(**member, key))
+                    !contest.reaches.contains_key(member) && !round.asked.contains(&(**member, held))
                 };
                 for member in electorate.members.iter().filter(unheard) {
-                    round.to_ask.entry(*member).or_default().push(key);
+                    round.to_ask.entry(*member).or_default().push(held);
                 }
             }
         }
@@ -285,19 +291,19 @@ impl Controller {
 
     /// The records that the contests are held on go first: a leader of before that has not heard of it would answer, and
     /// commit more.
-    fn ask_log_ends(&mut self, to_ask: BTreeMap<Member, Vec<Key>>, asked_ms: u64) {
+    fn ask_log_ends(&mut self, to_ask: BTreeMap<Member, Vec<Held>>, asked_ms: u64) {
         if !to_ask.is_empty() {
             self.tell_brokers();
         }
-        for (member, keys) in to_ask {
+        for (member, contests) in to_ask {
             let session = self.sessions.iter().find(|(_, session)| session.broker == Some(member));
             // It is in session with another controller, or about to be fenced.
             let Some(session) = session.map(|(id, _)| *id) else { continue };
-            for partitions in keys.chunks(PARTITIONS_PER_QUERY) {
+            for contests in contests.chunks(PARTITIONS_PER_QUERY) {
                 self.contests.next_query += 1;
                 let query_id = self.contests.next_query;
-                let partitions = partitions.to_vec();
-                let query = Query { session, member, partitions: partitions.clone(), asked_ms };
+                let partitions = contests.iter().map(|(key, _)| *key).collect();
+                let query = Query { session, member, contests: contests.to_vec(), asked_ms };
                 self.contests.queries.insert(query_id, query);
                 self.send(session, FromController::QueryLogEnds { query_id, partitions });
             }

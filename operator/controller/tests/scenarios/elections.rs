@@ -1,6 +1,6 @@
 //! Who leads when the leader cannot (rules 4, 5, 17, 22, 30), and when somebody asks (KIP-460).
 
-use taffrail_control::session::{ControllerRequest, ElectionKind, LogClaim, LogState};
+use taffrail_control::session::{ControllerRequest, ElectionKind, LogClaim, LogEnd, LogState, ToController};
 use taffrail_controller::Policy;
 use taffrail_controller::message::Event;
 use taffrail_protocol::ErrorCode;
@@ -138,6 +138,28 @@ fn rule_4_a_topic_that_allows_it_gets_the_longest_log_in_session_at_once() {
     assert_eq!(cluster.state(topic, 0), (Some(3), 2, vec![3], vec![]));
     assert_eq!(cluster.record(topic, 0).unclean_epoch, Some(2));
     assert_eq!(cluster.state(safe, 0), (None, 1, vec![1], vec![]));
+}
+
+#[test]
+fn rule_4_an_answer_counts_for_nothing_once_somebody_has_led_since_it_was_asked_for() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &UNCLEAN);
+    cluster.propose(1, vec![cluster.proposal(topic, 0, &cluster.members(&[1]))]);
+    cluster.kill(1, &[2, 3]);
+    let former = cluster.queries(2);
+    assert_eq!((former.len(), cluster.queries(3).len()), (1, 1));
+    // 1 comes back with everything, leads, and is gone again.
+    cluster.start_broker(1, LogClaim::SameBoot);
+    cluster.kill(1, &[2, 3]);
+    assert_eq!(cluster.state(topic, 0), (None, 3, vec![1], vec![]));
+    let incarnation = cluster.brokers[&2].incarnation;
+    let ends = vec![LogEnd { topic_id: topic, partition: 0, last_epoch: 5, end_offset: 10 }];
+    cluster.say(2, ToController::LogEnds { incarnation, query_id: former[0].0, ends });
+    cluster.settle();
+    assert_eq!(cluster.answer_log_ends(3, Some((0, 9))), 1);
+    assert_eq!(cluster.state(topic, 0).0, None, "2 has not said how far its log reaches today");
+    assert_eq!(cluster.answer_log_ends(2, Some((0, 8))), 1, "it was asked again at once");
+    assert_eq!(cluster.state(topic, 0), (Some(3), 4, vec![3], vec![]));
 }
 
 #[test]
