@@ -96,7 +96,10 @@ impl Controller {
                 };
                 self.send(session, FromController::Response { request_id, response });
             }
-            (ClusterIntent::LiftCreations { above }, _) => self.creations.skip(above),
+            (ClusterIntent::LiftCounters { above }, _) => {
+                self.creations.skip(above);
+                self.on_counters_lifted();
+            }
             (ClusterIntent::ReserveCreations, ClusterOutcome::Creations { first }) => {
                 self.creations.next = first;
                 self.creations.end = first + CREATION_BLOCK;

@@ -17,7 +17,7 @@
 //! lifted and waits for all replicas in it, of which the same can be said of the next decision, and so on to the last one.
 //! What only brokers know that are not back cannot be known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::HeldPartition;
 
@@ -34,22 +34,42 @@ const LEAP: i32 = 1 << 20;
 /// What is told beyond this was never reached by counting.
 const HIGHEST_EPOCH: i32 = i32::MAX / 2;
 
+/// As [`HIGHEST_EPOCH`].
+const HIGHEST_CREATION: u64 = u64::MAX / 2;
+
 /// The brokers that are yet to say which records they hold.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     /// By id: until when they are waited for.
     awaited: BTreeMap<i32, u64>,
+    /// Partition slices that are read again, as more was told than was known of them.
+    doubted: BTreeSet<u32>,
+    counters: Counters,
+}
+
+/// How far the cluster's counters are with being lifted.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Counters {
+    /// Nobody is known to know more than the store.
+    #[default]
+    Believed,
+    /// That write is on its way. What is told shows that the store is behind only until it is lifted: were the counters
+    /// not lifted first, nobody would do it for a controller that dies in between.
+    BeingLifted,
+    Lifted,
 }
 
 impl Gathering {
     /// These brokers are waited for.
     pub(crate) fn begin(&mut self, brokers: impl Iterator<Item = i32>, until_ms: u64) {
         self.awaited = brokers.map(|id| (id, until_ms)).collect();
+        self.counters = Counters::Believed;
     }
 
-    /// Whether some broker is waited for.
+    /// Whether some broker is waited for, or the store.
     pub(crate) fn is_on(&self) -> bool {
-        !self.awaited.is_empty()
+        let for_store = !self.doubted.is_empty() || self.counters == Counters::BeingLifted;
+        for_store || !self.awaited.is_empty()
     }
 }
 
@@ -93,8 +113,9 @@ pub(crate) fn lifted(record: &PartitionState, told: &HeldPartition) -> Option<Pa
 }
 
 impl Controller {
-    /// Whether it decides nothing on topics and partitions yet, as it does not know whether its store was restored from a
-    /// backup (rule 25): some of its brokers have not said what they hold, and may be about to.
+    /// Whether it decides nothing on topics and partitions yet, and hands out no producer ids, as it does not know whether
+    /// its store was restored from a backup (rule 25): some of its brokers have not said what they hold, and may be about
+    /// to; or what they said is being looked into, and counters are lifted if it shows that it was.
     pub fn awaits_brokers(&self) -> bool {
         self.gathering.is_on()
     }
@@ -126,17 +147,53 @@ impl Controller {
             return;
         }
         self.gathering.awaited.retain(|broker_id, until_ms| !told(*broker_id, *until_ms));
+        self.decide_what_waited();
+    }
+
+    fn decide_what_waited(&mut self) {
         if !self.gathering.is_on() {
             self.ready.extend(self.topics.iter().map(|cell| cell.key));
             self.ready.extend(self.partitions.values().map(|cell| cell.key));
+            self.ready.insert(ObjectKey::Cluster);
         }
+    }
+
+    /// The cluster's counters are above what brokers know of.
+    pub(crate) fn on_counters_lifted(&mut self) {
+        self.gathering.counters = Counters::Lifted;
+        self.decide_what_waited();
+    }
+
+    fn lift_counters(&mut self, above: u64) {
+        self.gathering.counters = Counters::BeingLifted;
+        self.enqueue_cluster(ClusterIntent::LiftCounters { above });
+    }
+
+    /// The slice was read: if a record in it is still behind what was told, counters are too, and are lifted before
+    /// anything is decided.
+    pub(crate) fn see_what_is_behind(&mut self, slice: u32) {
+        let Some(cell) = self.partitions.get(&slice).filter(|cell| cell.is_idle()) else { return };
+        if !self.gathering.doubted.remove(&slice) {
+            return;
+        }
+        let is_behind = |intent: &PartitionIntent| {
+            let PartitionIntent::Lift { told } = intent else { return false };
+            let topic = cell.committed().topic(told.topic_id);
+            let record = topic.and_then(|topic| topic.partition(told.partition));
+            record.is_some_and(|record| lifted(record, told).is_some())
+        };
+        if self.gathering.counters == Counters::Believed && cell.waits(is_behind) {
+            self.lift_counters(0);
+        }
+        self.decide_what_waited();
     }
 
     pub(crate) fn on_held(&mut self, session: SessionId, incarnation: u64, held: Vec<HeldPartition>) {
         let Some(teller) = self.speaker(session, incarnation) else { return };
-        let above = held.iter().map(|held| held.creation).max().unwrap_or(0);
+        let creations = held.iter().map(|held| held.creation).filter(|creation| *creation < HIGHEST_CREATION);
+        let above = creations.max().unwrap_or(0);
         if self.cluster.committed().next_creation <= above {
-            self.enqueue_cluster(ClusterIntent::LiftCreations { above });
+            self.lift_counters(above);
         }
         for told in held {
             let entry = self.entry(told.topic_id);
@@ -148,6 +205,7 @@ impl Controller {
             let Some(slice) = self.home_of(told.topic_id, told.partition) else { continue };
             let Some(cell) = self.partitions.get_mut(&slice) else { continue };
             cell.reread();
+            self.gathering.doubted.insert(slice);
             self.ready.insert(ObjectKey::Partitions(slice));
             // What was decided first on a record that is behind might be as high as what is told, and pass for it.
             let lift = PartitionIntent::Lift { told };

@@ -14,6 +14,10 @@ use taffrail_control::session::{ApiError, ConfigChange, LogClaim, Registration};
 /// Producer ids handed out at a time, as in Kafka (`ProducerIdsBlock`).
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
 
+/// What producer ids leap by where the store is behind its brokers (rule 25): over more blocks than are handed out between
+/// backups, and often enough for as many restores as there may ever be.
+pub(crate) const PRODUCER_ID_LEAP: i64 = PRODUCER_ID_BLOCK as i64 * (1 << 30);
+
 /// Creations that a controller reserves at a time, so that making a topic does not cost a write of the cluster state.
 pub(crate) const CREATION_BLOCK: u64 = 1_000;
 
@@ -28,8 +32,8 @@ pub(crate) enum ClusterIntent {
         registration: Box<Registration>,
     },
     ReserveCreations,
-    /// A broker knows of a topic of that creation.
-    LiftCreations {
+    /// Brokers know of more than the store, and of topics up to that creation: none of it may be handed out again.
+    LiftCounters {
         above: u64,
     },
     AllocateProducerIds {
@@ -113,12 +117,9 @@ pub(crate) fn decide(
             state.next_creation += CREATION_BLOCK;
             Verdict::Changed(intent, ClusterOutcome::Creations { first })
         }
-        ClusterIntent::LiftCreations { above } => {
-            let behind = state.next_creation <= above && above < u64::MAX / 2;
-            if !behind {
-                return Verdict::Unchanged(intent, ClusterOutcome::Moot);
-            }
-            state.next_creation = above + 1;
+        ClusterIntent::LiftCounters { above } => {
+            state.next_creation = state.next_creation.max(above + 1);
+            leap_producer_ids(state);
             Verdict::Changed(intent, ClusterOutcome::Moot)
         }
         ClusterIntent::AllocateProducerIds { .. } => {
@@ -141,6 +142,14 @@ pub(crate) fn decide(
         ClusterIntent::Unregister { ticket, broker_id, proposed } => {
             unregister(state, ticket, broker_id, proposed, in_use)
         }
+    }
+}
+
+/// Nobody tells which producer ids were handed out since the backup, and of two producers with one id each would be told
+/// that what the other sent is its own, sent twice.
+fn leap_producer_ids(state: &mut ClusterState) {
+    if let Some(next) = state.next_producer_id.checked_add(PRODUCER_ID_LEAP) {
+        state.next_producer_id = next;
     }
 }
 
@@ -211,6 +220,10 @@ fn register(
     // A broker that names an incarnation which was never handed out here has seen more than this store, as after a
     // restore from a backup: numbers go on above what it was told (rule 25), and its claim proves nothing. A process that
     // runs keeps the incarnation that it has.
+    let knows_more = registration.last_incarnation.max(registration.resumes) >= Some(state.next_incarnation);
+    if knows_more {
+        leap_producer_ids(state);
+    }
     let above = state.next_incarnation.max(registration.last_incarnation.map_or(0, |last| last + 1));
     let incarnation = registration.resumes.unwrap_or(above);
     let chain = before.as_ref().and_then(|broker| unbroken_since(broker, registration));
@@ -342,6 +355,9 @@ mod tests {
         let broker = registered(&mut state, &registration(1, Some(40)));
         assert_eq!((broker.incarnation, broker.last), (41, None));
         assert_eq!(state.next_incarnation, 42);
+        assert_eq!(state.next_producer_id, PRODUCER_ID_LEAP);
+        registered(&mut state, &registration(2, Some(41)));
+        assert_eq!(state.next_producer_id, PRODUCER_ID_LEAP, "this store has handed out 41");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::controller::{Controller, PartitionCell, Phase, Surroundings};
 use crate::message::Event;
 use crate::model::{ObjectKey, PartitionSlice, TopicSlice};
 use crate::partitions::{self, Outlook, PartitionDecision, PartitionIntent};
-use crate::registration;
+use crate::registration::{self, ClusterIntent};
 use crate::store::{ObjectKind, StoreAnswer, StoreOutcome, Stored, Version};
 use crate::topics::{self, Facts, TopicIntent};
 
@@ -18,9 +18,13 @@ impl Controller {
         match key {
             ObjectKey::Cluster => {
                 let in_use = self.brokers_in_use();
+                let gathers = self.awaits_brokers();
                 let random = &mut *surroundings.random;
-                let turn =
-                    self.cluster.turn(|state, intent| registration::decide(state, intent, random, &in_use));
+                let turn = self.cluster.turn(|state, intent| match intent {
+                    // What was handed out since a backup is handed out again by a store that was restored from it.
+                    ClusterIntent::AllocateProducerIds { .. } if gathers => Verdict::Later(intent),
+                    intent => registration::decide(state, intent, random, &in_use),
+                });
                 match turn {
                     Turn::Nothing => {}
                     Turn::Ask(action) => {
@@ -287,6 +291,7 @@ impl Controller {
                 let Some(before) = before else { return };
                 self.catch_up(key);
                 self.on_partitions_committed(slice, &before);
+                self.see_what_is_behind(slice);
                 self.suspect_strangers(slice);
                 self.doubt_missing(slice);
                 self.enqueue_mend(slice);

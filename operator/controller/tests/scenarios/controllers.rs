@@ -350,6 +350,52 @@ fn rule_25_who_leads_hears_that_it_does_not_before_it_is_asked_how_far_its_log_r
     }
 }
 
+fn producer_ids(response: Option<ControllerResponse>) -> Option<i64> {
+    match response {
+        Some(ControllerResponse::ProducerIds { first, .. }) => Some(first),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rule_25_a_restored_store_hands_out_no_producer_id_that_was_handed_out_since_the_backup() {
+    let (mut cluster, topic) = restored();
+    for id in [1, 2, 4] {
+        cluster.connect(id, LogClaim::Clean);
+    }
+    let early = cluster.request(ControllerRequest::AllocateProducerIds);
+    assert_eq!(producer_ids(early), None, "3 may know of more");
+    cluster.connect_with(3, LogClaim::Clean, vec![held(topic, 1, 1)]);
+    let first = producer_ids(cluster.response(1)).unwrap();
+    assert!(first > 1_000_000_000_000, "{first} may have been handed out");
+    // It leaps once.
+    tell_held(&mut cluster, 2, held(topic, 1, 5 + LEAP));
+    let next = cluster.request(ControllerRequest::AllocateProducerIds);
+    assert_eq!(producer_ids(next), Some(first + 1_000));
+}
+
+#[test]
+fn rule_25_producer_ids_leap_before_that_is_lifted_which_shows_that_they_must() {
+    let mut cluster = Cluster::start(2, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    let incarnation = cluster.brokers[&2].incarnation;
+    cluster.say(2, ToController::Held { incarnation, partitions: vec![held(topic, 1, 7)] });
+    assert!(cluster.controller.awaits_brokers());
+    let mut leapt_first = false;
+    while let Some(request) = cluster.asked.pop() {
+        for answer in cluster.store.execute(vec![request]) {
+            cluster.input(Input::Store(answer));
+        }
+        let leapt = cluster.stored().next_producer_id > 0;
+        let lifted = cluster.record(topic, 0).leader_epoch > LEAP;
+        assert!(leapt || !lifted, "a controller that takes over now would not know");
+        leapt_first |= leapt && !lifted;
+    }
+    assert!(leapt_first && !cluster.controller.awaits_brokers());
+    assert_eq!(cluster.record(topic, 0).leader, None);
+}
+
 #[test]
 fn rule_25_the_lifted_record_outlives_the_controller_that_lifted_it() {
     let mut cluster = Cluster::start(2, Policy::default());
@@ -392,6 +438,7 @@ fn rule_25_a_controller_that_is_merely_behind_reads_again_and_lifts_nothing() {
     tell_held(&mut cluster, 2, held(topic, 1, 1));
     assert_eq!(cluster.state(topic, 0), (Some(2), 1, vec![1, 2], vec![]));
     assert_eq!(cluster.told(2, topic, 0).unwrap().leader_epoch, 1);
+    assert_eq!(cluster.stored().next_producer_id, 0);
 }
 
 #[test]
