@@ -64,7 +64,8 @@ impl Scenario {
         let drawn = match rng.below(10) {
             0..4 => Promise::ProcessCrashes,
             4..7 => Promise::OneDisk,
-            _ => Promise::Flushed,
+            7..9 => Promise::Flushed,
+            _ => Promise::Restored,
         };
         let promise = promise.unwrap_or(drawn);
         let brokers = if rng.percent(70) { 3 } else { rng.between(4, 5) as i32 };
