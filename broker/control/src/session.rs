@@ -134,7 +134,8 @@ pub enum ToController {
         /// The highest [`ClusterUpdate::version`] applied.
         applied_version: u64,
     },
-    /// The records that the broker acted on before this session, told once after the registration (rule 25).
+    /// The records that the broker acted on before this session, told once after the registration; then those it holds that
+    /// are newer than what a snapshot tells, if there are any (rule 25).
     Held {
         /// The incarnation that the registration was answered with.
         incarnation: u64,
@@ -232,7 +233,7 @@ pub enum FromController {
     ShutdownGranted,
 }
 
-/// A record that a broker acted on (rules 25, 31).
+/// A record that a broker acted on, or told clients of (rules 25, 31).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPartition {
     /// The topic's id.

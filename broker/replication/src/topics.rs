@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use taffrail_control::session::{ClusterUpdate, PartitionRecord, SliceDigest, TopicRecord};
+use taffrail_control::session::{ClusterUpdate, HeldPartition, PartitionRecord, SliceDigest, TopicRecord};
 use taffrail_control::slices::{self, topic_slice};
 use taffrail_protocol::Uuid;
 
@@ -76,6 +76,21 @@ pub struct TopicChange<'a> {
     /// that was told before: where the newer one is not held any more, as the topic was gone for a while, the partition
     /// waits.
     pub partitions: Vec<Cow<'a, PartitionRecord>>,
+}
+
+/// What the controller has to be told of a record that is held, where a snapshot tells of an older one: its store may have
+/// been restored from a backup (rule 25). Nobody needs to have acted on the one that is held, but clients were told of it,
+/// and believe no older one.
+pub fn newer(held: &PartitionRecord, told: &PartitionRecord) -> Option<HeldPartition> {
+    let is_newer = told.leader_epoch < held.leader_epoch || told.partition_epoch < held.partition_epoch;
+    is_newer.then(|| HeldPartition {
+        topic_id: held.topic_id,
+        partition: held.partition,
+        creation: held.creation,
+        leader_epoch: held.leader_epoch,
+        partition_epoch: held.partition_epoch,
+        replicas: held.replicas.clone(),
+    })
 }
 
 impl TopicLedger {

@@ -238,11 +238,12 @@ impl SessionKeeper {
             match message {
                 FromController::Update(update) => {
                     let version = update.version;
-                    let apply = move |events: &dyn SessionEvents| {
-                        events.apply(&update);
-                        events.is_caught_up()
-                    };
-                    let caught_up = self.blocking(apply).await?;
+                    let apply =
+                        move |events: &dyn SessionEvents| (events.apply(&update), events.is_caught_up());
+                    let (newer, caught_up) = self.blocking(apply).await?;
+                    if !newer.is_empty() {
+                        let _ = sender.send(ToController::Held { incarnation, partitions: newer }).await;
+                    }
                     applied_version.store(version, Ordering::Relaxed);
                     self.state.send_if_modified(|state| {
                         // The first state may be from before the registration; its correction follows at once.

@@ -20,8 +20,9 @@ pub trait SessionEvents: Send + Sync + 'static {
     fn slices(&self) -> Vec<SliceDigest>;
 
     /// The cluster's state or a change of it. A snapshot may come again in each session, as its first update: proposals
-    /// that an earlier session left unanswered were taken or not (rule 10).
-    fn apply(&self, update: &ClusterUpdate);
+    /// that an earlier session left unanswered were taken or not (rule 10). Answers what the broker holds that is newer than
+    /// what a snapshot tells, for the controller (rule 25).
+    fn apply(&self, update: &ClusterUpdate) -> Vec<HeldPartition>;
 
     /// Whether what was applied is of a time after this broker's registration.
     fn is_caught_up(&self) -> bool;
@@ -46,8 +47,8 @@ impl SessionEvents for Updates {
         Self::slices(self)
     }
 
-    fn apply(&self, update: &ClusterUpdate) {
-        Self::apply(self, update);
+    fn apply(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
+        Self::apply(self, update)
     }
 
     fn is_caught_up(&self) -> bool {

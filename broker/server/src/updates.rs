@@ -21,7 +21,7 @@ use crate::replicas::{ReplicaError, Replicas, log_config};
 use crate::replication;
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
-use taffrail_replication::topics::{Gone, TopicLedger};
+use taffrail_replication::topics::{self, Gone, TopicLedger};
 
 /// Applies the controller's updates, one after the other.
 pub struct Updates {
@@ -87,8 +87,10 @@ impl Updates {
         }
     }
 
-    /// Applies one update. Blocks on the disk; has to be called within the runtime.
-    pub fn apply(&self, update: &ClusterUpdate) {
+    /// Applies one update. Blocks on the disk; has to be called within the runtime. Answers what is held that is newer than
+    /// what a snapshot tells.
+    pub fn apply(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
+        let newer = self.newer_than(update);
         if update.snapshot {
             replication::session_begins(&self.broker);
         }
@@ -130,6 +132,16 @@ impl Updates {
         if update.snapshot {
             replication::session_renewed(&self.broker);
         }
+        newer
+    }
+
+    fn newer_than(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
+        let told = update.partitions.iter().filter(|_| update.snapshot);
+        let newer = told.filter_map(|told| {
+            let topic = self.broker.cluster.topic_by_id(told.topic_id)?;
+            topics::newer(&topic.partition(told.partition)?.record, told)
+        });
+        newer.collect()
     }
 
     /// A log that is made under an old name would be believed to be durable as far as the old one was.
@@ -478,7 +490,9 @@ mod tests {
 
         // What a late controller says of topic 1 and what it does not know of does no harm.
         let late = snapshot(&[1, 2], vec![topic(3, &[])], vec![partition(3, 0, Some(ME))]);
-        updates.apply(&late);
+        let newer = updates.apply(&late);
+        let newer: Vec<_> = newer.iter().map(|held| (held.topic_id, held.partition_epoch)).collect();
+        assert_eq!(newer, [(Uuid([3; 16]), 1)], "rule 25");
         assert_eq!((led_epoch(1), led_epoch(3)), (None, Some(None)), "rule 2");
     }
 

@@ -75,6 +75,12 @@ fn a_restored_store_gives_no_epoch_to_two_leaders() {
     [222, 223].into_iter().for_each(restored);
 }
 
+/// Nobody but a broker without a replica was told of the newest record, and a consumer by it.
+#[test]
+fn a_restored_store_goes_on_above_the_epochs_that_clients_were_told() {
+    restored(956);
+}
+
 #[test]
 fn a_restored_store_asks_those_for_their_logs_who_were_made_replicas_since() {
     [128, 146, 156].into_iter().for_each(restored);

@@ -1,6 +1,7 @@
 //! A store that is behind its brokers (rule 25): it was restored from a backup, and what was decided since is lost.
 //!
-//! A broker says at the start of a session which records it has acted on. A controller that has just read its store cannot
+//! A broker says at the start of a session which records it has acted on, and then, which it has told clients of that are
+//! newer than the snapshot it gets: clients believe no older ones. A controller that has just read its store cannot
 //! know whether it is the newest there ever was, so it decides nothing on topics and partitions before all brokers that the
 //! store knows have said so, or were silent for a session time. If the store is the newest, that costs what it costs to
 //! find out that a silent broker is dead.

@@ -12,7 +12,7 @@ use taffrail_replication::brokers;
 use taffrail_replication::disk::logs::Positions;
 use taffrail_replication::disk::opening::Opening;
 use taffrail_replication::partition::{Effects, Partition};
-use taffrail_replication::topics::Gone;
+use taffrail_replication::topics::{self, Gone};
 
 use super::{Replica, Serving, Token};
 use crate::checks::Tp;
@@ -63,6 +63,12 @@ impl World {
             serving.replicas.values_mut().for_each(|replica| replica.partition.session_renewed());
         }
         brokers::apply(&mut serving.brokers, update);
+        let newer = |told: &PartitionRecord| {
+            topics::newer(serving.records.get(&(told.topic_id, told.partition))?, told)
+        };
+        let partitions: Vec<_> =
+            update.partitions.iter().filter(|_| update.snapshot).filter_map(newer).collect();
+        let incarnation = serving.me.incarnation;
         let reading = serving.ledger.read(update);
         self.retire_topics(id, &reading.gone);
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
@@ -81,6 +87,9 @@ impl World {
             }
         }
         self.act_on(id, &records);
+        if !partitions.is_empty() {
+            self.tell(id, ToController::Held { incarnation, partitions });
+        }
         self.after_update(id, update.snapshot);
     }
 
