@@ -359,7 +359,11 @@ impl Controller {
     pub(crate) fn enqueue_partitions(&mut self, slice: u32, intent: PartitionIntent) {
         let cell = self.partitions.entry(slice).or_insert_with(|| Cell::new(ObjectKey::Partitions(slice)));
         if !intent.is_wish() || !cell.waits(|waiting| *waiting == intent) {
-            cell.enqueue(intent);
+            match intent {
+                // What else waits may be about the records that it makes.
+                PartitionIntent::Add { .. } => cell.enqueue_first(intent),
+                _ => cell.enqueue(intent),
+            }
             self.ready.insert(ObjectKey::Partitions(slice));
         }
     }

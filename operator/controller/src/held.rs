@@ -181,7 +181,7 @@ impl Controller {
             let PartitionIntent::Lift { told } = intent else { return false };
             let topic = cell.committed().topic(told.topic_id);
             let record = topic.and_then(|topic| topic.partition(told.partition));
-            record.is_some_and(|record| lifted(record, told).is_some())
+            record.is_none_or(|record| lifted(record, told).is_some())
         };
         if self.gathering.counters == Counters::Believed && cell.waits(is_behind) {
             self.lift_counters(0);

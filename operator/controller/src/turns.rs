@@ -113,7 +113,15 @@ impl Controller {
             PartitionIntent::Reassign { ticket, topic_id, wish } => {
                 return self.reassign(slice, ticket, topic_id, wish);
             }
-            PartitionIntent::Lift { ref told } => partitions::lift(slice, told),
+            PartitionIntent::Lift { ref told } => {
+                let topic = slice.topic(told.topic_id);
+                let is_there = topic.is_some_and(|topic| topic.partition(told.partition).is_some());
+                // It is lifted in the write that makes it.
+                if !is_there && self.home_of(told.topic_id, told.partition) == Some(number) {
+                    return Verdict::Later(intent);
+                }
+                partitions::lift(slice, told)
+            }
             PartitionIntent::Propose { session, sender, proposal } => {
                 return partitions::propose(slice, session, sender, proposal, &outlook);
             }

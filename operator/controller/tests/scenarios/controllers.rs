@@ -350,6 +350,24 @@ fn rule_25_who_leads_hears_that_it_does_not_before_it_is_asked_how_far_its_log_r
     }
 }
 
+#[test]
+fn rule_25_a_record_that_the_backup_lacks_is_made_and_lifted_in_one_write() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    // The backup was taken between the writes that make a topic.
+    overwrite(&mut cluster, ObjectKey::Partitions(0), |object| {
+        let Object::Partitions(slice) = object else { panic!("{object:?}") };
+        slice.topics.clear();
+    });
+    cluster.restart_controller(Policy::default());
+    for id in 1..=3 {
+        cluster.connect_with(id, LogClaim::Clean, vec![held(topic, 1, 3)]);
+    }
+    let lifted = cluster.record(topic, 0);
+    assert_eq!((lifted.leader, lifted.leader_epoch), (None, 3 + LEAP));
+    assert!((1..=3).all(|id| cluster.told(id, topic, 0).is_none_or(|told| told.leader_epoch > LEAP)));
+}
+
 fn producer_ids(response: Option<ControllerResponse>) -> Option<i64> {
     match response {
         Some(ControllerResponse::ProducerIds { first, .. }) => Some(first),
