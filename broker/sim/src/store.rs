@@ -111,9 +111,11 @@ impl SimStore {
         self.objects().any(has)
     }
 
-    /// Takes a backup.
+    /// Takes a backup. Brokers refuse a store that has never heard of their cluster, so one from before there was any is
+    /// of no use.
     pub fn back_up(&mut self) {
-        self.backup = Some(self.memory.clone());
+        let has_cluster = self.memory.get(ObjectKey::Cluster).is_some();
+        self.backup = has_cluster.then(|| self.memory.clone());
     }
 
     /// Puts the backup's content in place, if there is one; what was made since is empty then. Whether there was one.
