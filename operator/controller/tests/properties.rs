@@ -16,7 +16,7 @@ use taffrail_control::session::{
 use taffrail_control::slices::topic_slice;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
-    ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
+    BrokerState, ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
 };
 use taffrail_controller::store::{
     MemoryStore, Store, StoreAction, StoreAnswer, StoreOutcome, StoreRequest, Version,
@@ -199,6 +199,8 @@ struct History {
     leaders: BTreeMap<(Uuid, i32, i32), Option<Member>>,
     /// The newest cluster state.
     cluster: ClusterState,
+    /// Every life of a broker that was ever stored. What was decided on one may be stored when there is a newer one.
+    lives: BTreeMap<(i32, u64), BrokerState>,
     /// Brokers that were proposed for an ISR, by the record that it was proposed on.
     proposed: BTreeSet<(Uuid, i32, i32, i32)>,
     /// Logs that were said to be missing.
@@ -215,6 +217,8 @@ impl History {
                     cluster_follows(&before, after);
                 }
                 self.cluster = after.clone();
+                let lives = after.brokers.iter();
+                self.lives.extend(lives.map(|life| ((life.broker_id, life.incarnation), life.clone())));
             }
             (_, Object::Topics(after)) => {
                 for (name, entry) in &after.topics {
@@ -256,12 +260,12 @@ impl History {
         let members = || was.isr.iter().chain(&was.elr);
         if record.unclean_epoch != was.unclean_epoch {
             let lost = |member: &Member| {
-                let broker = self.cluster.broker(member.broker_id).unwrap();
+                let later = (member.broker_id, member.incarnation + 1)..=(member.broker_id, u64::MAX);
                 let missing = self.missing.iter().any(|(topic, partition, of)| {
                     (*topic, *partition, of.broker_id) == (topic_id, was.partition, member.broker_id)
                         && member.incarnation <= of.incarnation
                 });
-                missing || member.incarnation < broker.incarnation && !broker.carries(member.incarnation)
+                missing || self.lives.range(later).any(|(_, life)| !life.carries(member.incarnation))
             };
             let may_lose = self.may_lose.contains(&topic_id) || members().all(lost);
             // A record may have been lifted and led anew in one write.
