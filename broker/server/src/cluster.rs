@@ -80,8 +80,8 @@ pub struct Cluster {
     topic_put: Notify,
     /// Brokers whose connection to this one broke and that took no new one, and when that was seen last.
     lost: Mutex<BTreeMap<Member, Instant>>,
-    /// The connections to other brokers.
-    pub peers: PeerWatch,
+    /// The connections to and from other brokers.
+    pub peers: Arc<PeerWatch>,
 }
 
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Cluster {
             state: RwLock::default(),
             topic_put: Notify::new(),
             lost: Mutex::default(),
-            peers: PeerWatch::default(),
+            peers: Arc::default(),
         }
     }
 
@@ -184,10 +184,13 @@ impl Cluster {
     /// Brokers in those lives that have ended, as far as could be seen from here a moment before `now`. What nobody looks
     /// at any more is not believed for long.
     pub fn lost(&self, now: Instant) -> BTreeSet<Member> {
-        self.peers.hung_up().into_iter().for_each(|id| self.note_lost(id));
+        let hung_up = self.peers.hung_up().into_iter().filter_map(|id| self.broker(id));
+        let hung_up =
+            hung_up.map(|broker| Member { broker_id: broker.broker_id, incarnation: broker.incarnation });
+        let hung_up: BTreeSet<Member> = hung_up.collect();
         let lost = self.lost.lock();
         let recent = lost.iter().filter(|(_, seen)| now.saturating_duration_since(**seen) < LOST_FOR);
-        recent.map(|(member, _)| *member).collect()
+        recent.map(|(member, _)| *member).chain(hung_up).collect()
     }
 
     /// The broker of this id, fenced or not.

@@ -1,6 +1,7 @@
 //! From a frame to the handler of its API.
 
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -54,7 +55,7 @@ impl Dispatcher {
 }
 
 impl Service for Dispatcher {
-    fn handle(&mut self, frame: &mut [u8], waiter: Waiter) -> Answer {
+    fn handle(&mut self, frame: &mut [u8], waiter: Waiter, socket: BorrowedFd<'_>) -> Answer {
         self.broker.metrics.bytes_in(frame.len());
         let mut reader = Reader::new(frame);
         let header = match RequestHeader::read(&mut reader) {
@@ -87,7 +88,7 @@ impl Service for Dispatcher {
                 handler::sasl_handshake::handle(call, &frame[body..], &mut self.authentication)
             }
             ApiKey::SaslAuthenticate => {
-                handler::sasl_authenticate::handle(call, &frame[body..], &mut self.authentication)
+                handler::sasl_authenticate::handle(call, &frame[body..], &mut self.authentication, socket)
             }
             _ => route(call, frame, body),
         }

@@ -1,5 +1,6 @@
 //! SaslAuthenticate (key 36): another broker proves who it is, before it fetches as a replica (rule 15).
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use taffrail_protocol::ErrorCode;
@@ -10,8 +11,13 @@ use crate::net::parked::Answer;
 use crate::peer::proof::{PeerProof, ProofRefused};
 use crate::peer::{Authentication, Peer};
 
-/// Handles a proof.
-pub fn handle(call: Call, body: &[u8], authentication: &mut Authentication) -> Answer {
+/// Handles a proof that came in on `socket`.
+pub fn handle(
+    call: Call,
+    body: &[u8],
+    authentication: &mut Authentication,
+    socket: BorrowedFd<'_>,
+) -> Answer {
     let request: SaslAuthenticateRequest<'_> = match call.decode(body) {
         Ok(request) => request,
         Err(error) => return call.unreadable(&error),
@@ -23,7 +29,9 @@ pub fn handle(call: Call, body: &[u8], authentication: &mut Authentication) -> A
     let proof = PeerProof::decode(&request.auth_bytes).map_err(|_unreadable| ProofRefused::Malformed);
     match proof.and_then(|proof| proof.check(&cluster.id, |id| cluster.broker(id))) {
         Ok(member) => {
-            *authentication = Authentication::Done(Arc::new(Peer::new(member)));
+            let watched = socket.try_clone_to_owned().ok();
+            let watched = watched.map(|socket| cluster.peers.watch(member.broker_id, socket));
+            *authentication = Authentication::Done(Arc::new(Peer::new(member, watched)));
             call.answer(&SaslAuthenticateResponse::default())
         }
         // Everyday business while it has just started: it hangs up by itself and tries again.

@@ -4,7 +4,7 @@
 //! data, for a group to assemble), up to [`MAX_IN_FLIGHT`]; a client that does not take its answers is not read from.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +37,9 @@ const LENGTH_BYTES: usize = 4;
 
 /// What handles the requests of one connection.
 pub trait Service: Send {
-    /// Handles one frame (without its length prefix). The frame's bytes may be changed in place: a batch gets its
-    /// offset there.
-    fn handle(&mut self, frame: &mut [u8], waiter: Waiter) -> Answer;
+    /// Handles one frame (without its length prefix) that came in on `socket`. The frame's bytes may be changed in place:
+    /// a batch gets its offset there.
+    fn handle(&mut self, frame: &mut [u8], waiter: Waiter, socket: BorrowedFd<'_>) -> Answer;
 }
 
 /// Limits of one connection.
@@ -203,7 +203,7 @@ pub async fn serve(
         if stop.has_changed().unwrap_or(true) {
             return Ok(());
         }
-        let missing = connection.handle_frames()?;
+        let missing = connection.handle_frames(write_half.as_ref().as_fd())?;
         connection.collect_answers()?;
         let blocked = connection.flush(write_half.as_ref())?;
         if connection.slots.is_empty()
@@ -300,7 +300,7 @@ impl<S: Service> Connection<S> {
 
     /// Handles the frames that have arrived. Returns how many bytes the next one lacks, or `None` while the
     /// connection takes no further request.
-    fn handle_frames(&mut self) -> Result<Option<usize>, ConnectionError> {
+    fn handle_frames(&mut self, socket: BorrowedFd<'_>) -> Result<Option<usize>, ConnectionError> {
         while !self.is_full() {
             let range = match self.inbox.next_frame()? {
                 NextFrame::Missing(missing) => return Ok(Some(missing)),
@@ -309,7 +309,7 @@ impl<S: Service> Connection<S> {
             self.inbox.start = range.end;
             let number = self.first_slot + self.slots.len() as RequestNumber;
             let waiter = Waiter::new(Arc::clone(&self.bell), number);
-            match self.service.handle(&mut self.inbox.buffer[range], waiter) {
+            match self.service.handle(&mut self.inbox.buffer[range], waiter, socket) {
                 Answer::Now(response) if self.slots.is_empty() => {
                     self.first_slot += 1;
                     self.send(response)?;
@@ -500,7 +500,7 @@ mod tests {
     }
 
     impl Service for Echo {
-        fn handle(&mut self, frame: &mut [u8], waiter: Waiter) -> Answer {
+        fn handle(&mut self, frame: &mut [u8], waiter: Waiter, _: BorrowedFd<'_>) -> Answer {
             let kind = frame.first().copied().unwrap_or(b' ');
             let _ = self.handled.send(kind);
             match kind {

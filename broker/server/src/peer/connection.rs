@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::BufMut;
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
 use taffrail_protocol::frame::{PREFIX_LEN, frame_length, read_response, write_request};
 use taffrail_protocol::header::RequestHeader;
 use taffrail_protocol::messages::{
@@ -24,6 +26,10 @@ const AUTHENTICATE_VERSION: i16 = 2;
 const SMALL_BUFFER_BYTES: usize = 64 * 1024;
 /// What the arrays of one answer may take once they are decoded: those of some 200,000 partitions.
 const DECODED_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The lowest descriptor of a connection to another broker, where the process may have twice as many: above those of
+/// clients.
+const FIRST_DESCRIPTOR: i32 = 1 << 16;
 
 /// Why a connection to a broker did not come about or broke.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +106,8 @@ impl PeerConnection {
         max_frame_bytes: usize,
     ) -> Result<Self, PeerError> {
         let opening = async {
-            let stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(address).await?.into_std()?;
+            let stream = TcpStream::from_std(closed_early(&stream)?.into())?;
             stream.set_nodelay(true)?;
             let mut connection = Self {
                 stream,
@@ -123,7 +130,7 @@ impl PeerConnection {
     /// # Errors
     /// When the process has no more descriptors.
     pub fn socket(&self) -> io::Result<OwnedFd> {
-        self.stream.as_fd().try_clone_to_owned()
+        closed_early(&self.stream)
     }
 
     async fn authenticate(&mut self, proof: &PeerProof<'_>) -> Result<(), PeerError> {
@@ -211,4 +218,14 @@ impl PeerConnection {
         let wanted = (capacity * 2).clamp(SMALL_BUFFER_BYTES, end.max(SMALL_BUFFER_BYTES));
         self.buffer.reserve_exact(wanted.max(held + 1) - held);
     }
+}
+
+/// The socket under a high descriptor. When a process dies, Linux closes its descriptors from the highest on. So the
+/// connections that it made to other brokers end before those of its clients, and a client that asks another broker for
+/// the leader finds it informed.
+fn closed_early(socket: &impl AsFd) -> io::Result<OwnedFd> {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| i32::try_from(limit).ok());
+    let first = limit.map_or(FIRST_DESCRIPTOR, |limit| (limit / 2).min(FIRST_DESCRIPTOR));
+    // If all of those are in use, any will do.
+    fcntl_dupfd_cloexec(socket, first).or_else(|_| socket.as_fd().try_clone_to_owned())
 }

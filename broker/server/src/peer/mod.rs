@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use taffrail_control::session::Member;
 
 use crate::follower_session::FollowerSession;
+use crate::peer::watch::Watched;
 use crate::request::Principal;
 use crate::waiter::ParkedPlace;
 
@@ -19,6 +20,8 @@ pub struct Peer {
     pub member: Member,
     /// The fetch session of the connection: it ends with it.
     pub session: Mutex<Option<FollowerSession<ParkedPlace>>>,
+    /// The connection is looked at when somebody asks whether that broker lives.
+    _watched: Option<Watched>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -28,9 +31,9 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// A broker that proved who it is.
-    pub fn new(member: Member) -> Self {
-        Self { member, session: Mutex::new(None) }
+    /// A broker that proved who it is. Its connection is `watched`, unless there is no descriptor left for that.
+    pub fn new(member: Member, watched: Option<Watched>) -> Self {
+        Self { member, session: Mutex::new(None), _watched: watched }
     }
 }
 

@@ -1,44 +1,82 @@
 //! Whether other brokers have hung up, asked of the operating system itself.
 //!
-//! A process that dies closes all of its connections at once. Its clients notice in the same moment as its peers do, and ask
-//! a peer who leads now; that peer's own task may not have run yet, but its socket knows already.
+//! A process that dies closes all of its connections, one after the other. Its clients notice as soon as its peers do, and
+//! ask a peer who leads now; that peer's own task may not have run yet, but its sockets know already. Both directions are
+//! watched, as the connections that the dead process made itself are the first that are closed
+//! ([`super::connection`]).
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
-/// The connections to other brokers, one for each.
+/// For how long a broker that hung up is said to have, after the connection was let go: until its others are seen to be
+/// closed, or it has connected again.
+const REMEMBERED: Duration = Duration::from_millis(100);
+
+/// The connections to and from other brokers.
 #[derive(Default)]
 pub struct PeerWatch {
-    sockets: Mutex<BTreeMap<i32, OwnedFd>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    sockets: BTreeMap<u64, (i32, OwnedFd)>,
+    /// Who hung up on a connection that is not watched any more, and until when that is remembered.
+    ended: BTreeMap<i32, Instant>,
+}
+
+/// A connection that is watched until this is dropped.
+pub struct Watched {
+    watch: Arc<PeerWatch>,
+    number: u64,
 }
 
 impl PeerWatch {
-    /// Watches the connection to broker `id` from now on, by a descriptor of its own.
-    pub fn watch(&self, id: i32, socket: OwnedFd) {
-        self.sockets.lock().insert(id, socket);
-    }
-
-    /// Lets the connection to broker `id` go.
-    pub fn unwatch(&self, id: i32) {
-        self.sockets.lock().remove(&id);
+    /// Watches a connection to or from broker `id` from now on, by a descriptor of its own.
+    pub fn watch(self: &Arc<Self>, id: i32, socket: OwnedFd) -> Watched {
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        state.sockets.insert(number, (id, socket));
+        Watched { watch: Arc::clone(self), number }
     }
 
     /// The brokers that have hung up.
     pub fn hung_up(&self) -> Vec<i32> {
-        let sockets = self.sockets.lock();
-        let mut asked: Vec<_> =
-            sockets.values().map(|socket| PollFd::new(socket, PollFlags::RDHUP)).collect();
-        if asked.is_empty() || poll(&mut asked, Some(&Timespec::default())).is_err() {
-            return Vec::new();
-        }
-        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let answered = sockets.keys().zip(&asked);
-        answered.filter(|(_, socket)| socket.revents().intersects(gone)).map(|(id, _)| *id).collect()
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.ended.retain(|_, until| now < *until);
+        let ended = state.ended.keys().copied();
+        ended.chain(hung_up(state.sockets.values())).collect()
     }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut state = self.watch.state.lock();
+        let socket = state.sockets.remove(&self.number);
+        for id in hung_up(socket.iter()) {
+            state.ended.insert(id, Instant::now() + REMEMBERED);
+        }
+    }
+}
+
+fn hung_up<'a>(sockets: impl Iterator<Item = &'a (i32, OwnedFd)> + Clone) -> Vec<i32> {
+    let mut asked: Vec<_> =
+        sockets.clone().map(|(_, socket)| PollFd::new(socket, PollFlags::RDHUP)).collect();
+    if asked.is_empty() || poll(&mut asked, Some(&Timespec::default())).is_err() {
+        return Vec::new();
+    }
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let answered = sockets.zip(&asked);
+    answered.filter(|(_, socket)| socket.revents().intersects(gone)).map(|((id, _), _)| *id).collect()
 }
 
 #[cfg(test)]
@@ -53,13 +91,23 @@ mod tests {
         let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (silent, dying) = (connect(), connect());
         let (_silent_end, dying_end) = (listener.accept().unwrap(), listener.accept().unwrap());
-        let watch = PeerWatch::default();
-        watch.watch(1, silent.into());
-        watch.watch(2, dying.into());
+        let watch = Arc::new(PeerWatch::default());
+        let _silent = watch.watch(1, silent.into());
+        let dying = watch.watch(2, dying.into());
         assert!(watch.hung_up().is_empty());
         drop(dying_end);
         assert_eq!(watch.hung_up(), [2]);
-        watch.unwatch(2);
+        drop(dying);
+        assert_eq!(watch.hung_up(), [2], "it is remembered for a moment");
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_here_says_nothing_of_the_other_side() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _theirs = listener.accept().unwrap();
+        let watch = Arc::new(PeerWatch::default());
+        drop(watch.watch(1, ours.into()));
         assert!(watch.hung_up().is_empty());
     }
 }

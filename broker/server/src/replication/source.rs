@@ -116,7 +116,7 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
             }
             let connection = source.connect().await?;
             source.broker.cluster.note_found(source.id);
-            source.broker.cluster.peers.watch(source.id, connection.socket()?);
+            let _watched = source.broker.cluster.peers.watch(source.id, connection.socket()?);
             tracing::debug!("fetching from broker {}", source.id);
             pause = FIRST_PAUSE;
             source.fetch(connection).await
@@ -125,7 +125,6 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
             ended = fetching => ended,
             _ = stop.changed() => return,
         };
-        source.broker.cluster.peers.unwatch(source.id);
         if let Err(error) = ended {
             tracing::debug!("fetching from broker {} failed: {error}; trying again", source.id);
             if error.is_certain_end() {
