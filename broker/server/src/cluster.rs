@@ -184,7 +184,7 @@ impl Cluster {
     /// Brokers in those lives that have ended, as far as could be seen from here a moment before `now`. What nobody looks
     /// at any more is not believed for long.
     pub fn lost(&self, now: Instant) -> BTreeSet<Member> {
-        let hung_up = self.peers.hung_up().into_iter().filter_map(|id| self.broker(id));
+        let hung_up = self.peers.hung_up(now).into_iter().filter_map(|id| self.broker(id));
         let hung_up =
             hung_up.map(|broker| Member { broker_id: broker.broker_id, incarnation: broker.incarnation });
         let hung_up: BTreeSet<Member> = hung_up.collect();

@@ -48,10 +48,9 @@ impl PeerWatch {
         Watched { watch: Arc::clone(self), number }
     }
 
-    /// The brokers that have hung up.
-    pub fn hung_up(&self) -> Vec<i32> {
+    /// The brokers that have hung up, as remembered at `now`.
+    pub fn hung_up(&self, now: Instant) -> Vec<i32> {
         let mut state = self.state.lock();
-        let now = Instant::now();
         state.ended.retain(|_, until| now < *until);
         let ended = state.ended.keys().copied();
         ended.chain(hung_up(state.sockets.values())).collect()
@@ -94,11 +93,13 @@ mod tests {
         let watch = Arc::new(PeerWatch::default());
         let _silent = watch.watch(1, silent.into());
         let dying = watch.watch(2, dying.into());
-        assert!(watch.hung_up().is_empty());
+        let now = Instant::now();
+        assert!(watch.hung_up(now).is_empty());
         drop(dying_end);
-        assert_eq!(watch.hung_up(), [2]);
+        assert_eq!(watch.hung_up(now), [2]);
         drop(dying);
-        assert_eq!(watch.hung_up(), [2], "it is remembered for a moment");
+        assert_eq!(watch.hung_up(now), [2], "it is remembered for a moment");
+        assert!(watch.hung_up(now + Duration::from_secs(60)).is_empty(), "and for no longer");
     }
 
     #[test]
@@ -108,6 +109,6 @@ mod tests {
         let _theirs = listener.accept().unwrap();
         let watch = Arc::new(PeerWatch::default());
         drop(watch.watch(1, ours.into()));
-        assert!(watch.hung_up().is_empty());
+        assert!(watch.hung_up(Instant::now()).is_empty());
     }
 }
