@@ -203,7 +203,8 @@ impl fmt::Display for Event {
             }
             Self::StoreBehind { topic, partition, leader_epoch } => write!(
                 f,
-                "the store is behind what brokers know of partition {topic}-{partition}, as after a restore from a backup;                  it has epoch {leader_epoch} now and gets a leader when all of its replicas are back"
+                "the store is behind what brokers know of partition {topic}-{partition}, as after a restore from a backup; \
+                 it has epoch {leader_epoch} now and gets a leader when all of its replicas are back"
             ),
             Self::WrittenByAnother { object } => {
                 write!(
