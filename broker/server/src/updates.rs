@@ -130,7 +130,7 @@ impl Updates {
             self.checkpoint();
         }
         if update.snapshot {
-            replication::session_renewed(&self.broker);
+            replication::snapshot_applied(&self.broker);
         }
         newer
     }

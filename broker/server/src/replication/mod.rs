@@ -25,7 +25,7 @@ use crate::cluster::PartitionKey;
 
 pub use flusher::flush;
 pub use queue::KeyQueue;
-pub use reporter::{isr_refused, log_ends, session_begins, session_renewed};
+pub use reporter::{isr_refused, log_ends, session_begins, snapshot_applied};
 
 /// What is to be done for the replicas that live here. Each queue holds a partition once, so none outgrows the number of
 /// replicas.

@@ -195,7 +195,7 @@ pub fn session_begins(broker: &Broker) {
 }
 
 /// The session's snapshot was applied: the controller hears of everything that is not well.
-pub fn session_renewed(broker: &Broker) {
+pub fn snapshot_applied(broker: &Broker) {
     broker.errands.renewed.notify_one();
 }
 
