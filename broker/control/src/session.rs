@@ -340,7 +340,7 @@ pub struct LogEnd {
     pub topic_id: Uuid,
     /// The partition's number.
     pub partition: i32,
-    /// The leader epoch of the last record; -1 in an empty log.
+    /// The leader epoch of the last record, or a later one that the broker led in with this log; -1 if there is neither.
     pub last_epoch: i32,
     /// The offset that the next record gets.
     pub end_offset: i64,

@@ -75,7 +75,7 @@ pub struct Partition<S: Storage, T> {
     me: Member,
     record: PartitionRecord,
     role: Role,
-    /// The last leader epoch that this broker is known to have led in, or may have.
+    /// The last leader epoch that this broker led in with this log, also in an earlier life.
     led_in: Option<i32>,
     high_watermark: i64,
     purgatory: Purgatory<T>,
@@ -116,9 +116,9 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.lag_time_max_ms = lag_time_max_ms;
     }
 
-    /// This broker has acted in `leader_epoch`, with the same log in other hands: should it lead in it again, then it has
+    /// This broker has led in `leader_epoch`, with the same log in other hands: should it lead in it again, then it has
     /// to reckon with what it committed and proposed before.
-    pub fn has_acted_in(&mut self, leader_epoch: i32) {
+    pub fn has_led_in(&mut self, leader_epoch: i32) {
         self.led_in = self.led_in.max(Some(leader_epoch));
     }
 
@@ -236,12 +236,15 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.purgatory.leave(id);
     }
 
-    /// How far the log reaches, for an election that may lose records (rules 4, 17).
+    /// How far the log reaches, for an election that may lose records (rules 4, 17). Who led in an epoch reaches into it
+    /// without a record of it too: it may have committed what it had of earlier ones, and logs that end with records of
+    /// an epoch in between lack that.
     pub fn log_end(&self) -> LogEnd {
+        let led_in = self.led_in.unwrap_or(-1);
         LogEnd {
             topic_id: self.record.topic_id,
             partition: self.record.partition,
-            last_epoch: self.last_record_epoch(),
+            last_epoch: self.last_record_epoch().max(led_in),
             end_offset: self.log.log_end_offset(),
         }
     }

@@ -371,6 +371,23 @@ fn who_is_no_replica_any_more_is_idle() {
 }
 
 #[test]
+fn rule_17_a_leader_without_a_record_of_its_epoch_reaches_into_it() {
+    let (_, mut b) = parted(3, 2);
+    b.assign(PartitionRecord { leader: Some(B), ..record(A, 4, 4) });
+    assert_eq!(
+        b.partition.log_end().last_epoch,
+        4,
+        "it may commit what it has, and appends nothing for that"
+    );
+    b.assign(record(A, 5, 5));
+    assert_eq!(b.partition.log_end().last_epoch, 4);
+    b.restart(B.incarnation + 1, 0);
+    b.partition.has_led_in(4);
+    let end = b.partition.log_end();
+    assert_eq!((end.last_epoch, end.end_offset), (4, 7));
+}
+
+#[test]
 fn a_follower_is_asked_how_far_its_log_reaches() {
     let (_, b) = parted(3, 2);
     let end = b.partition.log_end();

@@ -373,7 +373,7 @@ fn leads_again(give_up: impl FnOnce(&mut Node)) -> (Node, Node, PartitionRecord)
 /// The log was closed and opened again, by the same process.
 fn take_back(node: &mut Node) {
     node.restart(A.incarnation, 0);
-    node.partition.has_acted_in(0);
+    node.partition.has_led_in(0);
 }
 
 #[test]

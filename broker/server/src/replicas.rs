@@ -153,7 +153,7 @@ impl Replicas {
                 to.display()
             );
         }
-        let Some(OpenedLog { log, high_watermark, acted_in, report }) = opened.log else {
+        let Some(OpenedLog { log, high_watermark, led_in, report }) = opened.log else {
             return Err(match opened.verdict {
                 Opening::Ignore => ReplicaError::Outdated,
                 _ => ReplicaError::Missing,
@@ -169,8 +169,8 @@ impl Replicas {
         let reporter = PartitionWaiter::Shell { errands: Arc::clone(&self.errands), key };
         let mut replica = Partition::new(log, record.clone(), high_watermark, self.me, reporter);
         replica.set_lag_time_max_ms(self.lag_time_max_ms);
-        if let Some(leader_epoch) = acted_in {
-            replica.has_acted_in(leader_epoch);
+        if let Some(leader_epoch) = led_in {
+            replica.has_led_in(leader_epoch);
         }
         Ok(Mutex::new(replica))
     }

@@ -45,6 +45,13 @@ fn nothing_is_promised_to_a_topic_that_is_being_deleted() {
     hold([6_489]);
 }
 
+/// A leader commits what it has of earlier epochs and appends nothing; then the store is restored, and another log ends with
+/// records of an epoch in between.
+#[test]
+fn a_log_with_which_a_later_epoch_was_led_is_preferred_after_the_store_was_restored() {
+    hold([61_526]);
+}
+
 #[test]
 fn a_seed_played_twice_gives_the_same_trace() {
     for seed in 1..=4 {

@@ -4,18 +4,21 @@
 //! Before a replica leads, truncates or fetches under an epoch, (creation, leader epoch) is appended to the file
 //! `taffrail.epochs` of its log directory; a record with a lower pair is ignored from then on. The partition epoch and the
 //! replicas are noted with them, for a controller whose store was restored from a backup: who was in sync may have changed
-//! since without a new leader, and who has the log may not be who had it. One write serves an update of any number of
+//! since without a new leader, and who has the log may not be who had it. So is the last epoch that the broker led in: it
+//! may have committed what it has of earlier ones without appending anything, and then only this note tells that its log is
+//! to be preferred to one that ends with records of a later epoch than its own. One write serves an update of any number of
 //! partitions, and nothing is synced: the page cache outlives the process, and where it does not, the disk counts as
 //! UNCLEAN anyway.
 //!
 //! The file is a row of entries, each with its own checksum: topic id, partition, creation, leader epoch, partition epoch,
-//! number of replicas, their ids, CRC-32C of these. The highest entry of a partition holds. Entries that are cut or damaged
-//! are passed over. It is written anew when it is opened, and when it has grown to several times what is needed.
+//! epoch led in (-1 for none), number of replicas, their ids, CRC-32C of these. The highest entry of a partition holds, and
+//! of equal ones the last. Entries that are cut or damaged are passed over. It is written anew when it is opened, and when
+//! it has grown to several times what is needed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use taffrail_control::session::{HeldPartition, PartitionRecord};
+use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::storage::Access;
 use taffrail_log::{Storage, StorageFile};
 use taffrail_protocol::Uuid;
@@ -24,8 +27,8 @@ use super::DiskError;
 
 /// The file's name in the log directory.
 pub const NAME: &str = "taffrail.epochs";
-/// Topic id, partition, creation, leader epoch, partition epoch, number of replicas.
-const HEADER_BYTES: usize = 16 + 4 + 8 + 4 + 4 + 4;
+/// Topic id, partition, creation, leader epoch, partition epoch, epoch led in, number of replicas.
+const HEADER_BYTES: usize = 16 + 4 + 8 + 4 + 4 + 4 + 4;
 /// Each replica, and the checksum; entries begin at multiples of it.
 const WORD_BYTES: usize = 4;
 /// More replicas than this are not believed.
@@ -41,18 +44,26 @@ type Key = (Uuid, i32);
 /// Creation and leader epoch.
 type Epochs = (u64, i32);
 
-/// What is noted of a record. Of two, the one with the higher epochs holds.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What is noted of a partition. Of two, the one with the higher epochs holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Noted {
     epochs: Epochs,
     partition_epoch: i32,
     replicas: Box<[i32]>,
+    /// The last epoch that the broker led in, with the log that it has.
+    led_in: Option<i32>,
 }
 
 impl Noted {
-    fn of(record: &PartitionRecord) -> Self {
+    fn of(record: &PartitionRecord, led_in: Option<i32>) -> Self {
         let replicas = record.replicas.as_slice().into();
-        Self { epochs: epochs_of(record), partition_epoch: record.partition_epoch, replicas }
+        let (epochs, partition_epoch) = (epochs_of(record), record.partition_epoch);
+        Self { epochs, partition_epoch, replicas, led_in }
+    }
+
+    /// What tells newer from older.
+    fn rank(&self) -> (Epochs, i32, &[i32]) {
+        (self.epochs, self.partition_epoch, &self.replicas)
     }
 
     fn entry_bytes(&self) -> usize {
@@ -64,6 +75,7 @@ impl Noted {
 pub struct EpochNotes<S: Storage> {
     storage: S,
     path: PathBuf,
+    me: Member,
     file: S::File,
     /// Where the next entry goes: behind the last one that was written whole.
     len: u64,
@@ -73,11 +85,12 @@ pub struct EpochNotes<S: Storage> {
 }
 
 impl<S: Storage> EpochNotes<S> {
-    /// Reads what was noted in a log directory, and writes it anew without what is superseded.
+    /// Reads what was noted in a log directory by the broker that is now `me`, and writes it anew without what is
+    /// superseded. Where the logs may lack records, having led with them means nothing any more.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(storage: S, dir: &Path) -> Result<Self, DiskError> {
+    pub fn open(storage: S, dir: &Path, me: Member, claim: LogClaim) -> Result<Self, DiskError> {
         let path = dir.join(NAME);
         let bytes = storage.read_small(&path, MAX_BYTES).map_err(failed("read", &path))?;
         let mut noted = BTreeMap::new();
@@ -91,8 +104,11 @@ impl<S: Storage> EpochNotes<S> {
             rest = &rest[note.entry_bytes()..];
             raise(&mut noted, key, note);
         }
+        if claim == LogClaim::Unclean {
+            noted.values_mut().for_each(|note| note.led_in = None);
+        }
         let (file, len) = write_anew(&storage, &path, &noted)?;
-        Ok(Self { storage, path, file, len, noted, needed: len })
+        Ok(Self { storage, path, me, file, len, noted, needed: len })
     }
 
     /// Whether this broker has acted under a higher epoch of the partition than the record's, so that the record is to
@@ -107,9 +123,9 @@ impl<S: Storage> EpochNotes<S> {
         self.noted.contains_key(&(topic_id, partition))
     }
 
-    /// The leader epoch that the broker last acted under in this partition of this topic.
-    pub fn acted_in(&self, record: &PartitionRecord) -> Option<i32> {
-        self.noted.get(&(record.topic_id, record.partition)).map(|noted| noted.epochs.1)
+    /// The last leader epoch that the broker led in, in this partition of this topic, with the log that it has.
+    pub fn led_in(&self, record: &PartitionRecord) -> Option<i32> {
+        self.noted.get(&(record.topic_id, record.partition))?.led_in
     }
 
     /// The creation of a topic that the broker acted for.
@@ -127,19 +143,37 @@ impl<S: Storage> EpochNotes<S> {
         &mut self,
         records: impl IntoIterator<Item = &'a PartitionRecord>,
     ) -> Result<(), DiskError> {
-        let mut bytes = Vec::new();
         let mut raised = BTreeMap::new();
         for record in records {
-            let (key, note) = ((record.topic_id, record.partition), Noted::of(record));
-            let is_new = |known: &BTreeMap<Key, Noted>| known.get(&key).is_none_or(|noted| *noted < note);
-            if is_new(&self.noted) && is_new(&raised) {
-                encode(&mut bytes, key, &note);
+            let key = (record.topic_id, record.partition);
+            let known = raised.get(&key).or_else(|| self.noted.get(&key));
+            let leads = record.leader == Some(self.me);
+            let led_in = known.and_then(|known| known.led_in).max(leads.then_some(record.leader_epoch));
+            let note = Noted::of(record, led_in);
+            if known.is_none_or(|known| known.rank() < note.rank()) {
                 raised.insert(key, note);
             }
         }
-        if bytes.is_empty() {
+        self.write(raised)
+    }
+
+    /// The partition's log is made anew: what the broker led with is not in it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin_anew(&mut self, topic_id: Uuid, partition: i32) -> Result<(), DiskError> {
+        let key = (topic_id, partition);
+        let Some(noted) = self.noted.get(&key).filter(|noted| noted.led_in.is_some()) else { return Ok(()) };
+        let note = Noted { led_in: None, ..noted.clone() };
+        self.write(BTreeMap::from([(key, note)]))
+    }
+
+    fn write(&mut self, raised: BTreeMap<Key, Noted>) -> Result<(), DiskError> {
+        if raised.is_empty() {
             return Ok(());
         }
+        let mut bytes = Vec::with_capacity(raised.values().map(Noted::entry_bytes).sum());
+        raised.iter().for_each(|(key, note)| encode(&mut bytes, *key, note));
         // After a write that failed, the next one begins at the same place: nothing whole is behind something torn.
         self.file.write_all_at(&bytes, self.len).map_err(failed("write", &self.path))?;
         self.len += bytes.len() as u64;
@@ -183,7 +217,7 @@ fn epochs_of(record: &PartitionRecord) -> Epochs {
 
 fn raise(noted: &mut BTreeMap<Key, Noted>, key: Key, note: Noted) {
     match noted.get_mut(&key) {
-        Some(held) if *held < note => *held = note,
+        Some(held) if held.rank() <= note.rank() => *held = note,
         Some(_) => {}
         None => {
             noted.insert(key, note);
@@ -199,6 +233,7 @@ fn encode(bytes: &mut Vec<u8>, (topic_id, partition): Key, note: &Noted) {
     bytes.extend_from_slice(&creation.to_be_bytes());
     bytes.extend_from_slice(&leader_epoch.to_be_bytes());
     bytes.extend_from_slice(&note.partition_epoch.to_be_bytes());
+    bytes.extend_from_slice(&note.led_in.unwrap_or(-1).to_be_bytes());
     bytes.extend_from_slice(&(note.replicas.len() as u32).to_be_bytes());
     note.replicas.iter().for_each(|id| bytes.extend_from_slice(&id.to_be_bytes()));
     let checksum = crc32c::crc32c(&bytes[start..]);
@@ -212,6 +247,7 @@ fn decode(bytes: &[u8]) -> Option<(Key, Noted)> {
     let (creation, rest) = rest.split_first_chunk::<8>()?;
     let (leader_epoch, rest) = rest.split_first_chunk::<4>()?;
     let (partition_epoch, rest) = rest.split_first_chunk::<4>()?;
+    let (led_in, rest) = rest.split_first_chunk::<4>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let count = usize::try_from(u32::from_be_bytes(*count)).ok().filter(|count| *count <= MAX_REPLICAS)?;
     let (replicas, rest) = rest.split_at_checked(count * WORD_BYTES)?;
@@ -225,6 +261,7 @@ fn decode(bytes: &[u8]) -> Option<(Key, Noted)> {
         epochs: (u64::from_be_bytes(*creation), i32::from_be_bytes(*leader_epoch)),
         partition_epoch: i32::from_be_bytes(*partition_epoch),
         replicas: replicas.iter().map(|id| i32::from_be_bytes(*id)).collect(),
+        led_in: Some(i32::from_be_bytes(*led_in)).filter(|epoch| *epoch >= 0),
     };
     Some(((Uuid(*topic_id), i32::from_be_bytes(*partition)), note))
 }
@@ -254,6 +291,7 @@ mod tests {
     use taffrail_log::storage::{Effect, Fault, Operation};
 
     const DIR: &str = "/data";
+    const ME: Member = Member { broker_id: 1, incarnation: 9 };
 
     fn storage() -> MemoryStorage {
         let storage = MemoryStorage::new();
@@ -262,7 +300,11 @@ mod tests {
     }
 
     fn open(storage: &MemoryStorage) -> EpochNotes<MemoryStorage> {
-        EpochNotes::open(storage.clone(), Path::new(DIR)).unwrap()
+        open_with(storage, LogClaim::SameBoot)
+    }
+
+    fn open_with(storage: &MemoryStorage, claim: LogClaim) -> EpochNotes<MemoryStorage> {
+        EpochNotes::open(storage.clone(), Path::new(DIR), ME, claim).unwrap()
     }
 
     fn held(notes: &EpochNotes<MemoryStorage>) -> Vec<(i32, u64, i32)> {
@@ -301,6 +343,32 @@ mod tests {
     }
 
     #[test]
+    fn rules_17_and_25_the_last_epoch_led_in_is_known_to_the_next_process_while_the_log_is_the_same() {
+        let storage = storage();
+        let mut notes = open(&storage);
+        let led_by = |id, incarnation, epoch| PartitionRecord {
+            leader: Some(Member { broker_id: id, incarnation }),
+            ..record(0, 5, epoch)
+        };
+        notes.note(&[led_by(1, 8, 2)]).unwrap();
+        assert_eq!(notes.led_in(&record(0, 5, 2)), None, "that was this broker in another life");
+        notes.note(&[led_by(1, 9, 3), led_by(2, 9, 4)]).unwrap();
+        notes.note(&[led_by(3, 9, 5)]).unwrap();
+        assert_eq!(notes.led_in(&record(0, 5, 5)), Some(3));
+        let mut notes = open(&storage);
+        assert_eq!((notes.led_in(&record(0, 5, 5)), &held(&notes)[..]), (Some(3), &[(0, 5, 5)][..]));
+        notes.begin_anew(record(0, 5, 5).topic_id, 0).unwrap();
+        assert_eq!(notes.led_in(&record(0, 5, 5)), None, "the log is another one");
+        let mut notes = open(&storage);
+        assert_eq!((notes.led_in(&record(0, 5, 5)), &held(&notes)[..]), (None, &[(0, 5, 5)][..]));
+        notes.note(&[led_by(1, 9, 6)]).unwrap();
+        assert_eq!(open(&storage).led_in(&record(0, 5, 6)), Some(6));
+        for claim in [LogClaim::Unclean, LogClaim::SameBoot] {
+            assert_eq!(open_with(&storage, claim).led_in(&record(0, 5, 6)), None, "it may lack records");
+        }
+    }
+
+    #[test]
     fn an_update_of_many_partitions_is_one_write_and_what_is_known_none() {
         let storage = storage();
         let mut notes = open(&storage);
@@ -318,7 +386,7 @@ mod tests {
         let storage = storage();
         let mut notes = open(&storage);
         notes.note(&[record(0, 1, 1)]).unwrap();
-        let entry_bytes = Noted::of(&record(1, 1, 5)).entry_bytes();
+        let entry_bytes = Noted::of(&record(1, 1, 5), None).entry_bytes();
         for torn in 0..2 * entry_bytes {
             let (operation, effect) = (Operation::Write, Effect::TornWrite(torn));
             storage.inject(Fault { operation, after: 0, name_ends_with: NAME.to_owned(), effect });
@@ -332,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_damaged_entry_costs_no_other() {
-        let entry_bytes = Noted::of(&record(0, 1, 1)).entry_bytes();
+        let entry_bytes = Noted::of(&record(0, 1, 1), None).entry_bytes();
         // One is the number of its replicas, which tells where the next entry begins.
         for at in [20, HEADER_BYTES - 1] {
             let storage = storage();

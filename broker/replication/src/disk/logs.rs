@@ -52,6 +52,9 @@ pub enum LogsError {
     /// What the checkpoints tell of an earlier log of that name cannot be taken out.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// What is noted of epochs cannot be written.
+    #[error(transparent)]
+    Notes(#[from] DiskError),
 }
 
 /// What is written down of a log every now and then.
@@ -81,8 +84,8 @@ pub struct OpenedLog<S: Storage> {
     pub log: Log<S>,
     /// Up to where its records were known to be committed.
     pub high_watermark: i64,
-    /// The leader epoch that this broker last acted under, whatever became of the replica since (rule 31).
-    pub acted_in: Option<i32>,
+    /// The last leader epoch that this broker led in with this log, whatever became of the replica since.
+    pub led_in: Option<i32>,
     /// What recovery found; `None` for a log that was just made.
     pub report: Option<RecoveryReport>,
 }
@@ -144,7 +147,7 @@ impl<S: Storage> ReplicaLogs<S> {
         now_ms: i64,
     ) -> Result<Self, LogsStartError> {
         dir.forget_closed()?;
-        let epochs = EpochNotes::open(storage.clone(), dir.path())?;
+        let epochs = EpochNotes::open(storage.clone(), dir.path(), me, claim)?;
         let stray = |path: &PathBuf| {
             let partition = path.file_name().and_then(|name| names::partition_of_marked(name.to_str()?));
             let (topic_id, since_ms) = (dir.topic_id_in(path)?, dir.set_aside_since(path, now_ms)?);
@@ -191,7 +194,6 @@ impl<S: Storage> ReplicaLogs<S> {
         let disk = self.look(&partition, record)?;
         let verdict = opening(record, self.me, &disk);
         let mut set_aside = None;
-        let acted_in = self.state.lock().epochs.acted_in(record);
         let log = match verdict {
             Opening::Ignore => None,
             Opening::Open => Some(self.open_named(&partition, config, now_ms)?),
@@ -201,7 +203,8 @@ impl<S: Storage> ReplicaLogs<S> {
             }
             Opening::Fresh(fresh) => self.fresh(fresh, &partition, record, config, now_ms)?,
         };
-        let log = log.map(|log| OpenedLog { acted_in, ..log });
+        let led_in = self.state.lock().epochs.led_in(record);
+        let log = log.map(|log| OpenedLog { led_in, ..log });
         Ok(Opened { verdict, set_aside, log })
     }
 
@@ -234,7 +237,7 @@ impl<S: Storage> ReplicaLogs<S> {
             None => self.dir.open_log(partition, config, now_ms)?,
         };
         let high_watermark = self.dir.high_watermark(partition);
-        Ok(OpenedLog { log, high_watermark, acted_in: None, report: Some(report) })
+        Ok(OpenedLog { log, high_watermark, led_in: None, report: Some(report) })
     }
 
     fn fresh(
@@ -253,8 +256,9 @@ impl<S: Storage> ReplicaLogs<S> {
         match fresh {
             Fresh::Missing => Ok(None),
             Fresh::Create => {
+                self.state.lock().epochs.begin_anew(record.topic_id, record.partition)?;
                 let log = self.dir.create_log(partition, record.topic_id, config, now_ms)?;
-                Ok(Some(OpenedLog { log, high_watermark: 0, acted_in: None, report: None }))
+                Ok(Some(OpenedLog { log, high_watermark: 0, led_in: None, report: None }))
             }
             Fresh::TakeBack => {
                 // Of several the one that was written to last.
@@ -265,7 +269,7 @@ impl<S: Storage> ReplicaLogs<S> {
                 }
                 let (storage, path) = (self.storage.clone(), self.dir.log_path(partition));
                 let (log, report) = Log::open(storage, path, config, OpenMode::UNKNOWN, now_ms)?;
-                Ok(Some(OpenedLog { log, high_watermark: 0, acted_in: None, report: Some(report) }))
+                Ok(Some(OpenedLog { log, high_watermark: 0, led_in: None, report: Some(report) }))
             }
         }
     }
@@ -469,14 +473,15 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_taken_back_tells_which_epoch_was_acted_in() {
+    fn a_log_that_is_taken_back_tells_which_epoch_was_led_in() {
         let storage = MemoryStorage::new();
         let logs = logs(&storage);
-        let acted_in = |opened: Opened<MemoryStorage>| opened.log.unwrap().acted_in;
-        assert_eq!(acted_in(open(&logs, &of_topic(1, 1), 1)), None);
-        logs.note_epochs([&of_topic(1, 1)]).unwrap();
+        let led_in = |opened: Opened<MemoryStorage>| opened.log.unwrap().led_in;
+        assert_eq!(led_in(open(&logs, &of_topic(1, 1), 1)), None);
+        let led = PartitionRecord { leader: Some(ME), ..of_topic(1, 1) };
+        logs.note_epochs([&led]).unwrap();
         logs.set_aside(&TopicPartition::new("t", 0), Uuid([2; 16]), 0).unwrap();
-        assert_eq!(acted_in(open(&logs, &of_topic(1, 1), 3)), Some(0));
+        assert_eq!(led_in(open(&logs, &of_topic(1, 1), 3)), Some(0));
     }
 
     #[test]

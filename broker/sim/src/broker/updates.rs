@@ -157,8 +157,8 @@ impl World {
                             let (log, mark) = (opened.log, opened.high_watermark);
                             let mut partition = Partition::new(log, record.clone(), mark, me, reporter);
                             partition.set_lag_time_max_ms(lag_ms);
-                            if let Some(leader_epoch) = opened.acted_in {
-                                partition.has_acted_in(leader_epoch);
+                            if let Some(leader_epoch) = opened.led_in {
+                                partition.has_led_in(leader_epoch);
                             }
                             serving.replicas.insert(tp, Replica { partition, name, seen: 0, life });
                             None
