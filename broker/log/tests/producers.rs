@@ -4,7 +4,10 @@
 mod common;
 
 use common::{Batch, NOW, append, config, create, dir, open, reopen, try_append};
-use taffrail_log::{AppendError, AppendOrigin, Log, LogConfig, MemoryStorage, OpenMode, ProducerError};
+use taffrail_log::names::SegmentFile;
+use taffrail_log::{
+    AppendError, AppendOrigin, Finding, Log, LogConfig, MemoryStorage, OpenMode, ProducerError, Storage,
+};
 use taffrail_protocol::record_batch::{BatchBuilder, BatchView, Compression};
 
 const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0, log_start_offset: 0 };
@@ -130,6 +133,49 @@ fn a_truncation_takes_state_back() {
         log.truncate_fully_and_start_at(100, NOW).unwrap();
         assert_eq!(log.producer_count(), 0);
         assert_eq!(append(&mut log, &three(50)).base_offset, 100);
+    }
+}
+
+/// What is removed from a directory may be back after a power cut.
+#[test]
+fn what_was_cut_off_is_not_remembered_after_a_power_cut_either() {
+    let cut_off: [fn(&MemoryStorage) -> Log<MemoryStorage>; 2] = [
+        |storage| {
+            let (mut log, _) = open(storage, config(), CLEAN);
+            log.truncate_to(3, NOW).unwrap();
+            log
+        },
+        |storage| {
+            // The file lost what was not synced, and recovery finds a snapshot behind its end.
+            let path = dir().join(SegmentFile::Log.name(0));
+            let kept = storage.read_small(&path, 1 << 20).unwrap().unwrap();
+            storage.replace_small(&path, &kept[..kept.len() / 2]).unwrap();
+            let (log, report) = reopen(storage, config(), 0);
+            assert!(report.found(Finding::SnapshotAhead), "{report:?}");
+            log
+        },
+    ];
+    for cut_off in cut_off {
+        let mut survived = 0;
+        for seed in 0..50 {
+            let storage = MemoryStorage::new();
+            let mut log = create(&storage, config());
+            append(&mut log, &three(0));
+            append(&mut log, &three(3));
+            log.close(NOW).unwrap();
+            drop(log);
+            let mut log = cut_off(&storage);
+            assert_eq!(log.log_end_offset(), 3);
+            try_append(&mut log, &Batch::of(5), 1).unwrap();
+            drop(log);
+            storage.crash(seed);
+            let (mut log, _) = reopen(&storage, config(), 0);
+            if log.latest_epoch() == Some(1) {
+                survived += 1;
+                assert!(!append(&mut log, &three(3)).duplicate, "seed {seed}");
+            }
+        }
+        assert!(survived > 0);
     }
 }
 

@@ -52,6 +52,13 @@ fn a_log_with_which_a_later_epoch_was_led_is_preferred_after_the_store_was_resto
     hold([61_526]);
 }
 
+/// A follower truncates its log, appends what the new leader has, and loses power; the snapshot of the producers that it had
+/// removed is there again.
+#[test]
+fn a_producer_snapshot_of_what_was_truncated_does_not_come_back() {
+    hold([82_232]);
+}
+
 #[test]
 fn a_seed_played_twice_gives_the_same_trace() {
     for seed in 1..=4 {

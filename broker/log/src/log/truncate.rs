@@ -33,14 +33,7 @@ impl<S: Storage> Log<S> {
         self.generation += 1;
         self.recent.clear();
         let keep = self.segment_of(offset);
-        while self.segments.len() > keep + 1 {
-            let removed = self.segments.pop().map_or(Ok(()), |segment| segment.remove(&self.home));
-            if let Err(error) = removed {
-                return self.guard_truncation(Err(error), keep, offset);
-            }
-        }
-        // What is removed must not come back after a crash, behind what is appended in its place.
-        if let Err(error) = self.home.storage.sync_dir(&self.home.dir) {
+        if let Err(error) = self.remove_behind(keep, offset) {
             return self.guard_truncation(Err(error), keep, offset);
         }
         let cut = self.segments[keep].truncate_to(&self.home, offset, &self.config, now_ms);
@@ -64,6 +57,16 @@ impl<S: Storage> Log<S> {
         self.rewind_producers(now_ms)?;
         self.assert_order();
         Ok(self.log_end_offset)
+    }
+
+    /// Removes the segments behind that of number `keep`, and what is remembered of producers behind `offset`. None of it
+    /// comes back after a power cut, behind what is appended in its place.
+    fn remove_behind(&mut self, keep: usize, offset: i64) -> std::io::Result<()> {
+        self.remove_snapshots_behind(offset)?;
+        while self.segments.len() > keep + 1 {
+            self.segments.pop().map_or(Ok(()), |segment| segment.remove(&self.home))?;
+        }
+        self.home.storage.sync_dir(&self.home.dir)
     }
 
     /// After a truncation that failed halfway, what is left is served up to the end of the segments that remain.
@@ -94,7 +97,7 @@ impl<S: Storage> Log<S> {
         self.generation += 1;
         self.recent.clear();
         self.mapped.clear();
-        let mut removed = Ok(());
+        let mut removed = self.remove_snapshots_behind(-1);
         for segment in self.segments.drain(..).rev() {
             removed = removed.and(segment.remove(&self.home));
         }
@@ -107,7 +110,6 @@ impl<S: Storage> Log<S> {
         self.epochs = Default::default();
         self.write_epochs()?;
         self.producers.clear();
-        self.remove_snapshots_behind(-1)?;
         self.snapshot_offset = -1;
         self.assert_order();
         Ok(())
@@ -151,7 +153,6 @@ impl<S: Storage> Log<S> {
 
     /// Takes the producers back to what they were at the log's end.
     fn rewind_producers(&mut self, now_ms: i64) -> Result<(), Poisoned> {
-        self.remove_snapshots_behind(self.log_end_offset)?;
         let rebuilt = recovery::load_producers(
             &self.home,
             &self.config,
@@ -166,13 +167,11 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    fn remove_snapshots_behind(&mut self, end_offset: i64) -> Result<(), Poisoned> {
-        let removed = recovery::list_snapshots(&self.home).and_then(|snapshots| {
-            for offset in snapshots.into_iter().filter(|offset| *offset > end_offset) {
-                self.home.storage.remove_file(&self.home.path(SegmentFile::ProducerSnapshot, offset))?;
-            }
-            Ok(())
-        });
-        self.guard("removing producer snapshots", removed)
+    fn remove_snapshots_behind(&self, offset: i64) -> std::io::Result<()> {
+        let snapshots = recovery::list_snapshots(&self.home)?;
+        for behind in snapshots.into_iter().filter(|snapshot| *snapshot > offset) {
+            self.home.storage.remove_file(&self.home.path(SegmentFile::ProducerSnapshot, behind))?;
+        }
+        Ok(())
     }
 }

@@ -54,6 +54,11 @@ impl<S: Storage> Recovery<'_, S> {
                 self.remove(Finding::StraySnapshot, &name)?;
             }
         }
+        if self.report.found(Finding::SnapshotAhead) {
+            // It must not come back after a power cut, when other records have been appended in the place of those that
+            // it remembers.
+            self.home.storage.sync_dir(&self.home.dir).doing("syncing the directory")?;
+        }
         Ok(())
     }
 }
