@@ -101,6 +101,9 @@ impl Updates {
             self.is_advertised(Advertised::in_record(own));
         }
         cluster.apply_brokers(update);
+        if !update.brokers.is_empty() || !update.removed_brokers.is_empty() {
+            self.broker.errands.brokers.notify_one();
+        }
         let reading = self.ledger.lock().read(update);
         for id in &reading.outdated {
             tracing::warn!(

@@ -1,4 +1,5 @@
-//! Who follows whom: hands each replica that follows to the task that fetches from its leader.
+//! Who follows whom: hands each replica that follows to the task that fetches from its leader. There is one for each other
+//! broker that lives, also where nothing is to be fetched.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,6 +27,13 @@ pub async fn run(broker: Arc<Broker>, me: Member, token: Uuid, mut stop: watch::
     loop {
         let keys = tokio::select! {
             keys = broker.errands.fetchable.take() => keys,
+            () = broker.errands.brokers.notified() => {
+                for other in broker.cluster.brokers().iter().filter(|other| other.broker_id != me.broker_id) {
+                    let start = || start(&broker, me, token, other.broker_id, &stop);
+                    fetchers.entry(other.broker_id).or_insert_with(start).inbox.look_at_broker();
+                }
+                continue;
+            }
             _ = stop.changed() => break,
         };
         for key in keys {

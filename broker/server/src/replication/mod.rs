@@ -37,6 +37,8 @@ pub struct Errands {
     pub flushes: KeyQueue,
     /// Replicas whose log takes no writes any more.
     pub failed: KeyQueue,
+    /// There are other brokers, or they are elsewhere.
+    pub brokers: Notify,
     /// The checkpoints tell what is not so any more.
     pub checkpoint: Notify,
     proposals: Mutex<BTreeMap<PartitionKey, IsrProposal>>,

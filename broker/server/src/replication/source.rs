@@ -1,5 +1,8 @@
 //! Fetching from one broker all that it leads and this one follows, over one connection.
 //!
+//! While the broker lives there is that connection, also when nothing is to be fetched: that it ended is the first that is
+//! known of the broker's death.
+//!
 //! A fetch that the source has nothing for is held there, so that idling costs two small messages every
 //! `replica.fetch.wait.max.ms` however many partitions there are. A partition that has to be asked for meanwhile goes out at
 //! once in a second request, which the source answers the first one for.
@@ -66,6 +69,11 @@ impl SourceInbox {
         self.notify.notify_one();
     }
 
+    /// Something is new of the source itself.
+    pub fn look_at_broker(&self) {
+        self.notify.notify_one();
+    }
+
     /// A replica does not follow this source any more.
     pub fn remove(&self, key: PartitionKey) {
         let mut news = self.news.lock();
@@ -110,7 +118,7 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
     loop {
         source.take_news();
         let fetching = async {
-            if source.followed.is_empty() {
+            if !source.is_wanted() {
                 source.inbox.notify.notified().await;
                 return Ok(());
             }
@@ -131,10 +139,11 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
                 source.broker.cluster.note_lost(source.id);
             }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                // It may be back, or elsewhere.
+                () = source.inbox.notify.notified() => pause = FIRST_PAUSE,
                 _ = stop.changed() => return,
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
@@ -158,6 +167,12 @@ impl Source {
         }
     }
 
+    /// Whether there is to be a connection.
+    fn is_wanted(&self) -> bool {
+        let lives = || self.broker.cluster.broker(self.id).is_some_and(|record| !record.fenced);
+        !self.followed.is_empty() || lives()
+    }
+
     fn socket_timeout(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.broker.config.replica_socket_timeout_ms).unwrap_or(0))
     }
@@ -177,7 +192,7 @@ impl Source {
         PeerConnection::open(address, &proof, self.socket_timeout().min(CONNECT_PATIENCE), frame_bytes).await
     }
 
-    /// Fetches over a fresh connection until it breaks, or nothing is left to be fetched from this source.
+    /// Fetches over a fresh connection until it breaks, or is not wanted any more.
     async fn fetch(&mut self, mut connection: PeerConnection) -> Result<(), PeerError> {
         self.session = SourceSession::default();
         self.in_flight.clear();
@@ -190,7 +205,7 @@ impl Source {
         let mut answer_due = Instant::now() + patience;
         loop {
             self.take_news();
-            if self.followed.is_empty() {
+            if !self.is_wanted() {
                 return Ok(());
             }
             self.ask_what_is_due(Instant::now());

@@ -1,5 +1,7 @@
 //! Brokers that come and go.
 
+use std::time::Instant;
+
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -111,5 +113,17 @@ fn committed_offsets_outlive_their_coordinator() {
         cluster.start_broker(coordinator);
         (0..4).for_each(|partition| cluster.in_sync("__consumer_offsets", partition));
         offsets = TopicPartitionList::new();
+    }
+}
+
+#[test]
+fn a_broker_is_missed_that_nobody_follows_and_that_follows_nobody() {
+    let mut cluster = Cluster::start();
+    cluster.lose_broker(1);
+    for id in [0, 2] {
+        cluster.eventually("the broker is seen to be gone", || {
+            let lost = cluster.broker(id).broker.cluster.lost(Instant::now());
+            lost.iter().any(|member| member.broker_id == 1)
+        });
     }
 }
