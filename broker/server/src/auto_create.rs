@@ -45,7 +45,8 @@ pub async fn create_missing(broker: &Broker, names: Vec<String>) -> HashMap<Stri
     }
     let made: Vec<String> = asked.into_iter().filter(|name| !refused.contains_key(name)).collect();
     // What is still missing then is answered as such, and the client asks again.
-    let _ = tokio::time::timeout(PATIENCE, broker.cluster.have_topics(&made)).await;
+    let there = || made.iter().all(|name| broker.cluster.topic(name).is_some());
+    let _ = tokio::time::timeout(PATIENCE, broker.cluster.until(there)).await;
     refused
 }
 

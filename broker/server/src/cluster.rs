@@ -77,7 +77,7 @@ pub struct Cluster {
     /// The cluster's id.
     pub id: Arc<str>,
     state: RwLock<State>,
-    topic_put: Notify,
+    updated: Notify,
     /// Brokers whose connection to this one broke and that took no new one, and when that was seen last.
     lost: Mutex<BTreeMap<Member, Instant>>,
     /// The connections to and from other brokers.
@@ -97,7 +97,7 @@ impl Cluster {
         Self {
             id,
             state: RwLock::default(),
-            topic_put: Notify::new(),
+            updated: Notify::new(),
             lost: Mutex::default(),
             peers: Arc::default(),
         }
@@ -212,21 +212,24 @@ impl Cluster {
         {
             state.by_id.remove(&old.id);
         }
-        drop(state);
-        self.topic_put.notify_waiters();
     }
 
-    /// Completes when there are topics of all these names.
-    pub async fn have_topics(&self, names: &[String]) {
+    /// What the controller told of is all in place: whoever waits for something of it looks.
+    pub fn note_updated(&self) {
+        self.updated.notify_waiters();
+    }
+
+    /// Completes when `is_so`, at once or after an update of the controller.
+    pub async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
-            // Registered before the look, so that a topic put in between is not missed.
-            let put = self.topic_put.notified();
-            tokio::pin!(put);
-            put.as_mut().enable();
-            if names.iter().all(|name| self.topic(name).is_some()) {
+            // Registered before the look, so that an update in between is not missed.
+            let updated = self.updated.notified();
+            tokio::pin!(updated);
+            updated.as_mut().enable();
+            if is_so() {
                 return;
             }
-            put.await;
+            updated.await;
         }
     }
 

@@ -119,6 +119,12 @@ impl<'a> ClusterView<'a> {
         }
     }
 
+    /// Whether nobody leads the partition only for as long as the controller, or its word, takes: the leader that was
+    /// elected is gone.
+    pub fn awaits_leader(&self, partition: &PartitionRecord) -> bool {
+        partition.leader.is_some() && self.leader(partition) == Leader::None
+    }
+
     /// Those of the partition's replicas that the listener's clients cannot reach.
     pub fn offline_replicas(&self, partition: &PartitionRecord) -> Vec<i32> {
         let offline = |id: &&i32| self.live_node(**id).is_none();
@@ -198,6 +204,10 @@ mod tests {
         assert_eq!(view.leader(&led_by(3, 7)), Leader::WithoutListener);
         assert_eq!(view.leader(&led_by(4, 7)), Leader::None);
         assert_eq!(view.leader(&PartitionRecord { leader: None, ..led_by(1, 7) }), Leader::None);
+        let awaited = [led_by(1, 6), led_by(2, 7), led_by(4, 7)];
+        assert!(awaited.iter().all(|record| view.awaits_leader(record)));
+        let settled = [led_by(1, 7), led_by(3, 7), PartitionRecord { leader: None, ..led_by(1, 7) }];
+        assert!(!settled.iter().any(|record| view.awaits_leader(record)));
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Updates {
         if update.snapshot {
             replication::snapshot_applied(&self.broker);
         }
+        cluster.note_updated();
         newer
     }
 

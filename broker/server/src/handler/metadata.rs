@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use taffrail_control::session::ApiError;
 use taffrail_log::names::is_legal_topic;
@@ -15,7 +16,7 @@ use crate::auto_create::create_missing;
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::cluster::{Topic, TopicPartition, is_internal};
-use crate::cluster_view::{ClusterView, Leader, ids};
+use crate::cluster_view::{ClusterView, Leader, NO_BROKER, ids};
 use crate::net::parked::Answer;
 use crate::request::{
     OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource, authorize, authorized_operations,
@@ -28,6 +29,9 @@ const TOPIC_IDS_FROM: i16 = 12;
 const FIRST_VERSION: i16 = 0;
 /// Versions from this one on tell a missing listener from a missing leader.
 const LISTENER_ERRORS_FROM: i16 = 6;
+/// How long an answer waits for the controller to elect leaders in the place of some that have just died. Long enough for
+/// thousands of them, and short beside what clients are ready to wait.
+const ELECTION_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The topics that a request is about.
 #[derive(Debug)]
@@ -51,7 +55,8 @@ struct Wanted {
 }
 
 /// Handles a metadata request. Where it names topics that are to be made, the answer waits for them: it costs a client
-/// less than an error and another request.
+/// less than an error and another request. So it does for a moment where a leader has just died: who is told that there is
+/// none asks again when it suits him, librdkafka up to a second later.
 pub fn handle(call: Call, body: &[u8]) -> Answer {
     let request: MetadataRequest<'_> = match call.decode(body) {
         Ok(request) => request,
@@ -68,12 +73,17 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
     let missing = if request.allow_auto_topic_creation { to_make(&call, &asked) } else { Vec::new() };
     if missing.is_empty() {
         let response = respond(&call.broker, &call.context, &asked, wanted, &HashMap::new());
-        note_errors(&call.broker, &response);
-        return call.answer(&response);
+        if !lacks_leaders(&response) || !awaits_leaders(&call.broker, &call.context, &asked) {
+            note_errors(&call.broker, &response);
+            return call.answer(&response);
+        }
     }
     let context = call.context.clone();
     call.answer_later(move |broker| async move {
-        let failed = create_missing(&broker, missing).await;
+        let failed = if missing.is_empty() { HashMap::new() } else { create_missing(&broker, missing).await };
+        let elected = broker.cluster.until(|| !awaits_leaders(&broker, &context, &asked));
+        // What is known then is told, whatever it is.
+        let _ = tokio::time::timeout(ELECTION_PATIENCE, elected).await;
         let response = respond(&broker, &context, &asked, wanted, &failed);
         note_errors(&broker, &response);
         response
@@ -143,6 +153,29 @@ fn note_errors(broker: &Broker, response: &MetadataResponse<'_>) {
     for topic in response.topics.iter().filter(|topic| topic.error_code.is_error()) {
         broker.metrics.request_error(taffrail_protocol::ApiKey::Metadata, topic.error_code);
     }
+}
+
+fn lacks_leaders(response: &MetadataResponse<'_>) -> bool {
+    let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|partition| partition.leader_id == NO_BROKER)
+}
+
+/// Whether a leader is about to be elected for any partition that was asked for.
+fn awaits_leaders(broker: &Broker, context: &RequestContext, asked: &Asked) -> bool {
+    let topics = match asked {
+        Asked::All => broker.cluster.topics(),
+        Asked::Some(keys) => keys
+            .iter()
+            .filter_map(|key| match key {
+                TopicKey::Name(name) => broker.cluster.topic(name),
+                TopicKey::Id(id) => broker.cluster.topic_by_id(*id),
+            })
+            .collect(),
+    };
+    let view = ClusterView::new(&broker.cluster, &context.listener);
+    let visible = topics.iter().filter(|topic| may_describe(context, &topic.name));
+    let mut partitions = visible.flat_map(|topic| &topic.partitions);
+    partitions.any(|partition| view.awaits_leader(&partition.record))
 }
 
 /// The answer from what the cluster is now. `failed` says why topics could not be made.

@@ -1,12 +1,16 @@
 //! Brokers that come and go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
+use taffrail_control::session::PartitionRecord;
+use taffrail_protocol::messages::{MetadataRequest, MetadataResponse};
 
 use crate::clients::{client, consume, create_topic, numbers, produce, producer};
 use crate::harness::{Cluster, PATIENCE};
+use crate::scripted::{ME, OTHER, Scripted, led, topic};
+use crate::wire::Connection;
 
 #[test]
 fn what_is_acknowledged_is_on_all_in_sync_replicas() {
@@ -126,4 +130,45 @@ fn a_broker_is_missed_that_nobody_follows_and_that_follows_nobody() {
             lost.iter().any(|member| member.broker_id == 1)
         });
     }
+}
+
+/// Who leads partition 0, by an answer.
+fn leader_in(response: &MetadataResponse<'_>) -> i32 {
+    response.topics[0].partitions[0].leader_id
+}
+
+#[test]
+fn who_asks_for_a_leader_that_has_just_died_is_told_the_next_one() {
+    let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    // An attempt during which this machine stood still for long says nothing.
+    let attempt = || {
+        let record = |leader, epoch| PartitionRecord {
+            leader: Some(leader),
+            leader_epoch: epoch,
+            partition_epoch: epoch,
+            ..led(0, &[OTHER, ME])
+        };
+        let mut scripted = Scripted::start(&[], topic(&[], vec![record(OTHER, 1)]));
+        let mut connection = Connection::to(scripted.address);
+        scripted.lose_other();
+        let begun = Instant::now();
+        let asked = connection.send(&request, 12);
+        scripted.update(topic(&[], vec![record(ME, 2)]));
+        let answer: MetadataResponse<'_> = connection.receive(asked);
+        let told = begun.elapsed() < Duration::from_millis(500);
+        assert!(!told || leader_in(&answer) == ME.broker_id, "{answer:?}");
+        told
+    };
+    assert!((0..20).any(|_| attempt()));
+}
+
+#[test]
+fn who_asks_for_a_leader_is_told_that_there_is_none_when_none_is_elected_in_time() {
+    let record = PartitionRecord { leader: Some(OTHER), ..led(0, &[OTHER, ME]) };
+    let scripted = Scripted::start(&[], topic(&[], vec![record]));
+    let mut connection = Connection::to(scripted.address);
+    scripted.lose_other();
+    let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    let answer: MetadataResponse<'_> = connection.ask(&request, 12);
+    assert_eq!(leader_in(&answer), -1);
 }

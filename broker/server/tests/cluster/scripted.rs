@@ -120,6 +120,12 @@ impl Scripted {
         broker.cluster.replica((TOPIC, partition)).unwrap()
     }
 
+    /// The broker finds that the other one is gone.
+    pub fn lose_other(&self) {
+        let broker = &self.broker.as_ref().unwrap().broker;
+        broker.cluster.note_lost(OTHER.broker_id);
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
