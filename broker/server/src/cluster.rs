@@ -23,6 +23,10 @@ use taffrail_replication::partition::Partition;
 
 /// How long a broker that was lost and not looked at again is taken for lost: some tries to connect to it.
 const LOST_FOR: Duration = Duration::from_secs(3);
+/// For how long clients are still told where a broker is that was fenced. librdkafka (from 2.10 on) gives up a broker that is
+/// missing in an answer together with the partitions that it is about to hand to their new leaders, and then asks for
+/// those again up to a second later.
+const LISTED_FOR: Duration = Duration::from_secs(3);
 
 /// A replica that lives on this broker. The lock is held for one step, never across I/O on a socket or an await.
 pub type Replica = Mutex<Partition<FileStorage, PartitionWaiter>>;
@@ -72,6 +76,11 @@ pub fn is_internal(name: &str) -> bool {
     name == OFFSETS_TOPIC || name == "__transaction_state"
 }
 
+/// The brokers that are not fenced.
+fn alive(brokers: &KnownBrokers) -> impl Iterator<Item = i32> {
+    brokers.values().filter(|broker| !broker.fenced).map(|broker| broker.broker_id)
+}
+
 /// Everything known of the cluster.
 pub struct Cluster {
     /// The cluster's id.
@@ -80,6 +89,8 @@ pub struct Cluster {
     updated: Notify,
     /// Brokers whose connection to this one broke and that took no new one, and when that was seen last.
     lost: Mutex<BTreeMap<Member, Instant>>,
+    /// When brokers were fenced, as far as that was seen.
+    fenced: Mutex<BTreeMap<i32, Instant>>,
     /// The connections to and from other brokers.
     pub peers: Arc<PeerWatch>,
 }
@@ -99,6 +110,7 @@ impl Cluster {
             state: RwLock::default(),
             updated: Notify::new(),
             lost: Mutex::default(),
+            fenced: Mutex::default(),
             peers: Arc::default(),
         }
     }
@@ -200,7 +212,20 @@ impl Cluster {
 
     /// Takes over what an update says of the brokers.
     pub fn apply_brokers(&self, update: &ClusterUpdate) {
-        brokers::apply(&mut self.state.write().brokers, update);
+        let mut state = self.state.write();
+        let lived: BTreeSet<i32> = alive(&state.brokers).collect();
+        brokers::apply(&mut state.brokers, update);
+        let mut fenced = self.fenced.lock();
+        let live: BTreeSet<i32> = alive(&state.brokers).collect();
+        fenced.extend(lived.difference(&live).map(|id| (*id, Instant::now())));
+        fenced.retain(|id, _| state.brokers.contains_key(id) && !live.contains(id));
+    }
+
+    /// Brokers that were fenced a moment before `now`.
+    pub fn just_fenced(&self, now: Instant) -> BTreeSet<i32> {
+        let fenced = self.fenced.lock();
+        let recent = fenced.iter().filter(|(_, since)| now.saturating_duration_since(**since) < LISTED_FOR);
+        recent.map(|(id, _)| *id).collect()
     }
 
     /// Puts a topic in or replaces it. A topic of another id under the same name gives way.

@@ -80,6 +80,12 @@ impl<'a> ClusterView<'a> {
         self.brokers.iter().filter_map(|broker| self.node_of(broker))
     }
 
+    /// The brokers that clients are told of: those that are alive, or were a moment ago.
+    pub fn listed(&self) -> impl Iterator<Item = Node<'_>> {
+        let just_fenced = self.cluster.just_fenced(Instant::now());
+        self.nodes().filter(move |node| !node.fenced || just_fenced.contains(&node.id))
+    }
+
     /// The broker of this id, if it is alive and has this listener.
     pub fn live_node(&self, id: i32) -> Option<Node<'_>> {
         self.node_of(self.broker(id)?).filter(|node| !node.fenced)
@@ -224,6 +230,25 @@ mod tests {
         assert_eq!(leader(8), Leader::Broker(1));
         cluster.note_lost(1);
         assert!(cluster.lost(Instant::now() + Duration::from_secs(60)).is_empty(), "not believed for ever");
+    }
+
+    #[test]
+    fn a_broker_that_was_just_fenced_is_still_listed_and_leads_nothing() {
+        let cluster = cluster();
+        let listed =
+            || ClusterView::new(&cluster, "CLIENTS").listed().map(|node| node.id).collect::<Vec<_>>();
+        let before = listed();
+        assert!(before.contains(&1) && !before.contains(&2), "{before:?}: 2 was fenced before it was known");
+        put(&cluster, broker(1, true, &["CLIENTS"]));
+        assert_eq!(listed(), before);
+        assert_eq!(ClusterView::new(&cluster, "CLIENTS").leader(&led_by(1, 7)), Leader::None);
+        assert!(cluster.just_fenced(Instant::now() + Duration::from_secs(60)).is_empty(), "not for long");
+        put(&cluster, broker(1, false, &["CLIENTS"]));
+        assert!(cluster.just_fenced(Instant::now()).is_empty(), "it lives again");
+        put(&cluster, broker(1, true, &["CLIENTS"]));
+        let unregistered = ClusterUpdate { removed_brokers: vec![1], ..ClusterUpdate::default() };
+        cluster.apply_brokers(&unregistered);
+        assert!(cluster.just_fenced(Instant::now()).is_empty(), "it is none of the cluster's any more");
     }
 
     #[test]

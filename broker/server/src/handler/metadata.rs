@@ -210,10 +210,10 @@ fn respond(
     } else {
         OPERATIONS_NOT_ASKED
     };
-    let nodes = view.nodes().filter(|node| !node.fenced);
     MetadataResponse {
         throttle_time_ms: throttle_time_ms(context),
-        brokers: nodes
+        brokers: view
+            .listed()
             .map(|node| MetadataResponseBroker {
                 node_id: node.id,
                 host: node.host.to_owned().into(),
