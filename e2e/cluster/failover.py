@@ -21,8 +21,8 @@ def run(cluster, program, java, kills, stops, partitions, rate):
     common = ["probe", "--bootstrap", cluster.bootstrap, "--topic", TOPIC, "--partitions", partitions]
     killed = stopped = {}
     if kills:
-        kinds = ["--producer", "asking", "--producer", "hasty"]
-        share = rate // (3 if java else 2)
+        kinds = ["--producer", "hasty"]
+        share = rate // (2 if java else 1)
         with ExitStack() as stack:
             workloads = [stack.enter_context(Workload(program, *common, *kinds, "--rate", share))]
             if java:
@@ -37,7 +37,7 @@ def run(cluster, program, java, kills, stops, partitions, rate):
     table("kill -9", killed)
     table("SIGSTOP", stopped)
     return (
-        within(killed.get(("asking", "first_ms")), KILL_MEDIAN_MS, KILL_MAX_MS)
+        within(killed.get(("hasty", "first_ms")), KILL_MEDIAN_MS, KILL_MAX_MS)
         and within(killed.get(("java", "first_ms")), KILL_MEDIAN_MS, KILL_MAX_MS)
         and within(stopped.get(("fresh", "first_ms")), STOP_MAX_MS, STOP_MAX_MS)
     )

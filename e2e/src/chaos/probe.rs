@@ -46,8 +46,6 @@ enum Kind {
     /// Retries and reconnects after 10 to 50 ms. After a broker is gone librdkafka asks once who leads, and then only
     /// about every second.
     Hasty,
-    /// The same, and asks every 50 ms who leads.
-    Asking,
     /// The same, and gives a request up after two seconds.
     Timeout,
     /// librdkafka's defaults.
@@ -60,7 +58,6 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Hasty => "hasty",
-            Self::Asking => "asking",
             Self::Timeout => "timeout",
             Self::Defaults => "defaults",
             Self::Fresh => "fresh",
@@ -80,7 +77,6 @@ impl Kind {
         let timeout = [("request.timeout.ms", "2000"), ("socket.timeout.ms", "2000")];
         match self {
             Self::Hasty | Self::Fresh => hasty.to_vec(),
-            Self::Asking => hasty.into_iter().chain([("topic.metadata.refresh.interval.ms", "50")]).collect(),
             Self::Timeout => hasty.into_iter().chain(timeout).collect(),
             Self::Defaults => Vec::new(),
         }
