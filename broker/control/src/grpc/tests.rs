@@ -353,10 +353,21 @@ fn what_is_not_known_is_refused_by_the_name_of_its_field() {
     assert_eq!(refused(M::Request(proto::ControllerRequest::default())), "request");
     let held = proto::Held { incarnation: 1, partitions: vec![proto::HeldPartition::default()] };
     assert_eq!(refused(M::Held(held)), "topic_id");
-    let registered = proto::Registered { contract_version: CONTRACT_VERSION + 2, ..Default::default() };
-    let message = Some(proto::from_controller::Message::Registered(registered));
-    let error = FromController::read(proto::FromController { message, more: false }).unwrap_err();
-    assert_eq!(error.field, "contract_version");
+}
+
+#[test]
+fn a_controller_of_the_next_release_is_understood_and_none_further_ahead() {
+    let registered = |ahead| {
+        let contract_version = CONTRACT_VERSION + ahead;
+        let registered = proto::Registered { contract_version, incarnation: 4, ..Default::default() };
+        let message = Some(proto::from_controller::Message::Registered(registered));
+        FromController::read(proto::FromController { message, more: false })
+    };
+    for ahead in [0, 1] {
+        let read = registered(ahead).unwrap().0;
+        assert!(matches!(read, FromController::Registered { incarnation: 4, .. }), "{read:?}");
+    }
+    assert_eq!(registered(2).unwrap_err().field, "contract_version");
 }
 
 #[test]

@@ -107,6 +107,26 @@ async fn create(end: &mut BrokerEnd, name: &str, partitions: i32) -> ControllerR
 }
 
 #[tokio::test]
+async fn a_broker_of_the_next_release_is_served_in_the_version_that_both_speak() {
+    let directory = tempfile::tempdir().unwrap();
+    let controller = open(directory.path());
+    let server = Server::start(controller.handle(), None).await;
+    let mut end = remote(&[server.url()]).connect(None, 1).await.unwrap();
+    let ahead = Registration { contract_version: CONTRACT_VERSION + 1, ..registration(1, 1) };
+    let (_, incarnation, snapshot) = register(&mut end, ahead).await;
+    let applied = ToController::Heartbeat { incarnation, applied_version: snapshot.version };
+    end.sender.send(applied).await.unwrap();
+    let response = create(&mut end, "t", 1).await;
+    assert!(matches!(response, ControllerResponse::Topics(results) if results[0].is_ok()));
+    let further = Registration { contract_version: CONTRACT_VERSION + 2, ..registration(2, 2) };
+    let mut end = remote(&[server.url()]).connect(None, 2).await.unwrap();
+    end.sender.send(ToController::Register(further)).await.unwrap();
+    let Some(FromController::Refused { reason }) = next(&mut end).await else { panic!("not refused") };
+    assert!(reason.contains("run releases that are at most one apart"), "{reason}");
+    controller.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_broker_registers_asks_and_gets_a_large_snapshot_in_its_next_session() {
     let directory = tempfile::tempdir().unwrap();
     let controller = open(directory.path());
