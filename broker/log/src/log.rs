@@ -258,9 +258,10 @@ impl<S: Storage> Log<S> {
         self.producers.len()
     }
 
-    /// Whether anything is remembered of an idempotent producer.
-    pub fn knows_producer(&self, producer_id: i64) -> bool {
-        self.producers.contains(producer_id)
+    /// The offset of the last record of an idempotent producer, -1 where it has none any more; `None` if nothing is
+    /// remembered of the producer.
+    pub fn last_offset_of_producer(&self, producer_id: i64) -> Option<i64> {
+        self.producers.last_offset(producer_id)
     }
 
     /// Forgets producers that were silent for longer than `producer.id.expiration.ms`; returns how many.

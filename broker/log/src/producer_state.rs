@@ -115,9 +115,10 @@ impl ProducerStates {
         self.producers.len()
     }
 
-    /// Whether a producer is known.
-    pub fn contains(&self, producer_id: i64) -> bool {
-        self.producers.contains_key(&producer_id)
+    /// Where a producer's last record is, or -1; `None` if the producer is not known.
+    pub fn last_offset(&self, producer_id: i64) -> Option<i64> {
+        let producer = self.producers.get(&producer_id)?;
+        Some(producer.batches().last().map_or(-1, |batch| batch.last_offset))
     }
 
     /// Whether a batch may be appended; the batch it repeats if it was appended already.

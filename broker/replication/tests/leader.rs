@@ -694,6 +694,29 @@ fn what_comes_behind_a_batch_that_was_refused_before_this_broker_led_is_refused_
 }
 
 #[test]
+fn the_first_batch_under_a_new_leader_is_not_out_of_order_but_may_be_sent_again_behind_what_it_lacks() {
+    let (mut a, _b, _c) = three();
+    assert_eq!(told(&mut a, &[7]), [ErrorCode::NONE]);
+    let out_of_order = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+    assert_eq!(told(&mut a, &[9]), [out_of_order], "8 was refused nowhere");
+    let not_yet = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    a.assign(record(A, 2, 2));
+    assert_eq!(told(&mut a, &[9, 10, 9]), [not_yet; 3], "8 may have been refused by the leader between");
+    assert_eq!(
+        told(&mut a, &[8, 9, 10, 12]),
+        [ErrorCode::NONE, ErrorCode::NONE, ErrorCode::NONE, out_of_order]
+    );
+    a.assign(record(A, 3, 3));
+    assert_eq!(told(&mut a, &[13]), [not_yet]);
+    a.now += 9_999;
+    assert_eq!(told(&mut a, &[13, 14]), [not_yet; 2]);
+    a.now += 1;
+    assert_eq!(told(&mut a, &[13, 14]), [out_of_order; 2], "nobody will send 11 any more");
+    a.assign(record(A, 4, 4));
+    assert_eq!(told(&mut a, &[13]), [not_yet], "another leader epoch");
+}
+
+#[test]
 fn a_batch_that_was_refused_is_not_waited_for_in_another_producer_epoch_nor_for_ever() {
     let (mut a, _b, _c) = three();
     assert_eq!(told(&mut a, &[0]), [ErrorCode::NONE]);

@@ -40,24 +40,30 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         effects: &mut Effects<T>,
     ) -> Result<Produced, ProduceError> {
         let behind = self.refused.code_for(now_ms, header);
+        let last_offset = self.log.last_offset_of_producer(header.producer_id);
+        let epoch = self.record.leader_epoch;
         let refusal = match &self.role {
             Role::Leader(leader) if acks == RequiredAcks::All && !leader.committed_isr().has_min() => {
                 Some(ErrorCode::NOT_ENOUGH_REPLICAS)
             }
             // Its sequence number cannot be checked.
-            Role::Leader(_) => behind.filter(|_| !self.log.knows_producer(header.producer_id)),
+            Role::Leader(_) => behind.filter(|_| last_offset.is_none()),
             Role::Idle | Role::Follower(_) => Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
         if let Some(code) = refusal {
-            self.refused.note(now_ms, header, code);
+            self.refused.note(now_ms, header, epoch, code);
             return Err(code.into());
         }
-        let epoch = self.record.leader_epoch;
         let appended = self.log.append_as_leader(batch, header, epoch, AppendOrigin::Client, now_ms);
         let info = match (appended, behind) {
             (Ok(info), _) => info,
             (Err(AppendError::Producer(ProducerError::OutOfOrderSequence { .. })), Some(code)) => {
                 return Err(code.into());
+            }
+            (Err(AppendError::Producer(error @ ProducerError::OutOfOrderSequence { .. })), None) => {
+                let is_first = last_offset < self.epoch_start_offset();
+                let code = is_first.then(|| self.refused.awaits_earlier(now_ms, header, epoch)).flatten();
+                return Err(code.map_or_else(|| AppendError::Producer(error).into(), Into::into));
             }
             (Err(error), _) => {
                 self.tell_failure(effects);
@@ -76,6 +82,14 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             RequiredAcks::Leader => self.counted_end(),
         };
         Ok(Produced { info, acknowledged: info.last_offset < acknowledged_end })
+    }
+
+    /// Where this broker's leadership begins in the log, if it leads.
+    fn epoch_start_offset(&self) -> Option<i64> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.epoch_start_offset()),
+            Role::Idle | Role::Follower(_) => None,
+        }
     }
 }
 

@@ -5,6 +5,10 @@
 //! producer that nothing is known of, taken for the first. Being out of order has a price. librdkafka begins a new producer
 //! epoch with all that it has no answer for, in every partition, and what had been appended of that is in the log twice. So
 //! what comes behind a batch that was refused is refused for the same reason until that batch was sent again.
+//!
+//! The batch may also have been refused elsewhere. A producer that hears from the old leader that it leads no more goes on at
+//! the new one, and librdkafka may have its next batch there before the one that it has to send again. So the first batch of
+//! a producer under a new leader that is out of order is refused as if this broker did not lead yet.
 
 use std::collections::HashMap;
 
@@ -21,6 +25,8 @@ struct Refused {
     producer_epoch: i16,
     base_sequence: i32,
     code: ErrorCode,
+    /// The leader epoch that it was refused in.
+    leader_epoch: i32,
     at_ms: i64,
 }
 
@@ -42,7 +48,7 @@ pub(super) struct RefusedBatches(HashMap<i64, Refused>);
 
 impl RefusedBatches {
     /// Notes that a batch is refused with `code`.
-    pub(super) fn note(&mut self, now_ms: i64, header: &BatchHeader, code: ErrorCode) {
+    pub(super) fn note(&mut self, now_ms: i64, header: &BatchHeader, leader_epoch: i32, code: ErrorCode) {
         if !header.has_producer_id() || self.code_for(now_ms, header).is_some() {
             return;
         }
@@ -51,7 +57,8 @@ impl RefusedBatches {
         }
         if self.0.len() < MOST_PRODUCERS || self.0.contains_key(&header.producer_id) {
             let BatchHeader { producer_epoch, base_sequence, .. } = *header;
-            self.0.insert(header.producer_id, Refused { producer_epoch, base_sequence, code, at_ms: now_ms });
+            let refused = Refused { producer_epoch, base_sequence, code, leader_epoch, at_ms: now_ms };
+            self.0.insert(header.producer_id, refused);
         }
     }
 
@@ -59,6 +66,24 @@ impl RefusedBatches {
     pub(super) fn code_for(&self, now_ms: i64, header: &BatchHeader) -> Option<ErrorCode> {
         let refused = self.0.get(&header.producer_id)?;
         (refused.is_remembered(now_ms) && refused.is_before(header)).then_some(refused.code)
+    }
+
+    /// The code to refuse a batch with that is out of order, of a producer that has appended nothing in this leader epoch:
+    /// what is missing may be about to be sent again. `None` when that took too long.
+    pub(super) fn awaits_earlier(
+        &mut self,
+        now_ms: i64,
+        header: &BatchHeader,
+        leader_epoch: i32,
+    ) -> Option<ErrorCode> {
+        let of_this = |refused: &&Refused| {
+            (refused.producer_epoch, refused.leader_epoch) == (header.producer_epoch, leader_epoch)
+        };
+        if self.0.get(&header.producer_id).filter(of_this).is_none() {
+            self.note(now_ms, header, leader_epoch, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+        let refused = self.0.get(&header.producer_id).filter(of_this)?;
+        refused.is_remembered(now_ms).then_some(refused.code)
     }
 
     /// Forgets what was refused of the batch's producer, as the batch was appended.
