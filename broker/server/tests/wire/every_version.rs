@@ -315,8 +315,14 @@ fn join(connection: &mut Connection, version: i16, group: &'static str) -> (Stri
         protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: b"me"[..].into() }],
         ..Default::default()
     };
-    let (version, mut joined): (_, JoinGroupResponse<'_>) =
-        ask!(connection, JoinGroup, version, request.clone());
+    // The coordinator may be found before it has loaded what it knows.
+    let (version, mut joined) = loop {
+        let (version, joined): (_, JoinGroupResponse<'_>) =
+            ask!(connection, JoinGroup, version, request.clone());
+        if joined.error_code != ErrorCode::COORDINATOR_LOAD_IN_PROGRESS {
+            break (version, joined);
+        }
+    };
     if version >= 4 {
         assert_eq!(joined.error_code, ErrorCode::MEMBER_ID_REQUIRED);
         request.member_id = joined.member_id.clone();
