@@ -210,8 +210,11 @@ impl Cluster {
         self.state.read().brokers.get(&id).cloned()
     }
 
-    /// Takes over what an update says of the brokers.
-    pub fn apply_brokers(&self, update: &ClusterUpdate) {
+    /// Takes over what an update says of the brokers. Whether it says anything.
+    pub fn apply_brokers(&self, update: &ClusterUpdate) -> bool {
+        if !update.snapshot && update.brokers.is_empty() && update.removed_brokers.is_empty() {
+            return false;
+        }
         let mut state = self.state.write();
         let lived: BTreeSet<i32> = alive(&state.brokers).collect();
         brokers::apply(&mut state.brokers, update);
@@ -219,6 +222,7 @@ impl Cluster {
         let live: BTreeSet<i32> = alive(&state.brokers).collect();
         fenced.extend(lived.difference(&live).map(|id| (*id, Instant::now())));
         fenced.retain(|id, _| state.brokers.contains_key(id) && !live.contains(id));
+        true
     }
 
     /// Brokers that were fenced a moment before `now`.

@@ -100,8 +100,7 @@ impl Updates {
         if let Some(own) = own.filter(|own| own.incarnation == self.me.incarnation) {
             self.is_advertised(Advertised::in_record(own));
         }
-        cluster.apply_brokers(update);
-        if !update.brokers.is_empty() || !update.removed_brokers.is_empty() {
+        if cluster.apply_brokers(update) {
             self.broker.errands.brokers.notify_one();
         }
         let reading = self.ledger.lock().read(update);

@@ -40,14 +40,15 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         effects: &mut Effects<T>,
     ) -> Result<Produced, ProduceError> {
         let behind = self.refused.code_for(now_ms, header);
-        let last_offset = self.log.last_offset_of_producer(header.producer_id);
         let epoch = self.record.leader_epoch;
         let refusal = match &self.role {
             Role::Leader(leader) if acks == RequiredAcks::All && !leader.committed_isr().has_min() => {
                 Some(ErrorCode::NOT_ENOUGH_REPLICAS)
             }
             // Its sequence number cannot be checked.
-            Role::Leader(_) => behind.filter(|_| last_offset.is_none()),
+            Role::Leader(_) => {
+                behind.filter(|_| self.log.last_offset_of_producer(header.producer_id).is_none())
+            }
             Role::Idle | Role::Follower(_) => Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
         if let Some(code) = refusal {
@@ -57,12 +58,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         let appended = self.log.append_as_leader(batch, header, epoch, AppendOrigin::Client, now_ms);
         let info = match (appended, behind) {
             (Ok(info), _) => info,
-            (Err(AppendError::Producer(ProducerError::OutOfOrderSequence { .. })), Some(code)) => {
-                return Err(code.into());
-            }
-            (Err(AppendError::Producer(error @ ProducerError::OutOfOrderSequence { .. })), None) => {
-                let is_first = last_offset < self.epoch_start_offset();
-                let code = is_first.then(|| self.refused.awaits_earlier(now_ms, header, epoch)).flatten();
+            (Err(AppendError::Producer(error @ ProducerError::OutOfOrderSequence { .. })), behind) => {
+                let code = behind.or_else(|| self.awaits_earlier(now_ms, header));
                 return Err(code.map_or_else(|| AppendError::Producer(error).into(), Into::into));
             }
             (Err(error), _) => {
@@ -84,12 +81,13 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         Ok(Produced { info, acknowledged: info.last_offset < acknowledged_end })
     }
 
-    /// Where this broker's leadership begins in the log, if it leads.
-    fn epoch_start_offset(&self) -> Option<i64> {
-        match &self.role {
-            Role::Leader(leader) => Some(leader.epoch_start_offset()),
-            Role::Idle | Role::Follower(_) => None,
-        }
+    /// The code to refuse a batch with that is out of order, if the one before it may be about to be sent again: where its
+    /// producer has appended nothing under this leadership yet.
+    fn awaits_earlier(&mut self, now_ms: i64, header: &BatchHeader) -> Option<ErrorCode> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let last_offset = self.log.last_offset_of_producer(header.producer_id)?;
+        let is_first = last_offset < leader.epoch_start_offset();
+        is_first.then(|| self.refused.awaits_earlier(now_ms, header, self.record.leader_epoch)).flatten()
     }
 }
 

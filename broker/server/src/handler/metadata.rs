@@ -163,18 +163,14 @@ fn lacks_leaders(response: &MetadataResponse<'_>) -> bool {
 /// Whether a leader is about to be elected for any partition that was asked for.
 fn awaits_leaders(broker: &Broker, context: &RequestContext, asked: &Asked) -> bool {
     let topics = match asked {
-        Asked::All => broker.cluster.topics(),
-        Asked::Some(keys) => keys
-            .iter()
-            .filter_map(|key| match key {
-                TopicKey::Name(name) => broker.cluster.topic(name),
-                TopicKey::Id(id) => broker.cluster.topic_by_id(*id),
-            })
-            .collect(),
+        Asked::All => visible_topics(broker, context),
+        Asked::Some(keys) => {
+            let nothing_failed = HashMap::new();
+            keys.iter().filter_map(|key| find(broker, context, key, &nothing_failed).ok()).collect()
+        }
     };
     let view = ClusterView::new(&broker.cluster, &context.listener);
-    let visible = topics.iter().filter(|topic| may_describe(context, &topic.name));
-    let mut partitions = visible.flat_map(|topic| &topic.partitions);
+    let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
     partitions.any(|partition| view.awaits_leader(&partition.record))
 }
 
@@ -189,11 +185,7 @@ fn respond(
     let view = ClusterView::new(&broker.cluster, &context.listener);
     let describe = |topic: &Topic| describe_topic(&view, context, topic, wanted);
     let topics = match asked {
-        Asked::All => {
-            let topics = broker.cluster.topics();
-            let visible = topics.iter().filter(|topic| may_describe(context, &topic.name));
-            visible.map(|topic| describe(topic)).collect()
-        }
+        Asked::All => visible_topics(broker, context).iter().map(|topic| describe(topic)).collect(),
         Asked::Some(keys) => {
             let topic = |key: &TopicKey| match find(broker, context, key, failed) {
                 Ok(topic) => describe(&topic),
@@ -228,6 +220,12 @@ fn respond(
         cluster_authorized_operations: cluster_operations,
         error_code: ErrorCode::NONE,
     }
+}
+
+fn visible_topics(broker: &Broker, context: &RequestContext) -> Vec<Arc<Topic>> {
+    let mut topics = broker.cluster.topics();
+    topics.retain(|topic| may_describe(context, &topic.name));
+    topics
 }
 
 fn may_describe(context: &RequestContext, name: &str) -> bool {
