@@ -1,0 +1,3 @@
+//! Writes the YAML of all custom resource definitions.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The cluster controller of Taffrail on Kubernetes.
