@@ -4,10 +4,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use crate::internal::{ClusterState, PartitionSlice, TopicSlice};
+use crate::logcluster::LogCluster;
+use crate::topic::Topic;
 
 /// All definitions.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![ClusterState::crd(), TopicSlice::crd(), PartitionSlice::crd()]
+    vec![LogCluster::crd(), Topic::crd(), ClusterState::crd(), TopicSlice::crd(), PartitionSlice::crd()]
 }
 
 /// The name of the file of a definition.
