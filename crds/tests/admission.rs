@@ -7,6 +7,7 @@ use kube::core::cel::Validator;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use taffrail_crds::generate::definitions;
+use taffrail_crds::{GROUP, LogCluster, Topic, VERSION};
 
 const FILES: [&str; 2] = [include_str!("admission/topic.yaml"), include_str!("admission/logcluster.yaml")];
 
@@ -65,6 +66,28 @@ fn every_case_ends_as_it_says() {
             let same = messages.len() == expected.len()
                 && messages.iter().zip(&expected).all(|(message, part)| message.contains(part));
             assert!(same, "{}, {}: expected {expected:?}, got {messages:?}", cases.kind, case.case);
+        }
+    }
+}
+
+/// The operator watches all objects of a kind at once: one that it could not read would hide the others.
+#[test]
+fn what_is_admitted_can_be_read() {
+    for cases in Cases::all() {
+        let admitted = |case: &&Case| case.refused.is_none() && case.malformed.is_none();
+        for case in cases.cases.iter().filter(admitted) {
+            let mut object = cases.object(case, &case.spec);
+            object["apiVersion"] = json!(format!("{GROUP}/{VERSION}"));
+            object["kind"] = json!(cases.kind);
+            let read = match cases.kind.as_str() {
+                "Topic" => serde_json::from_value::<Topic>(object).map(|it| json!(it)),
+                _ => serde_json::from_value::<LogCluster>(object).map(|it| json!(it)),
+            };
+            let read = read.unwrap_or_else(|error| panic!("{}, {}: {error}", cases.kind, case.case));
+            assert!(
+                Validator::new().validate(&cases.schema(), &read, None).is_ok(),
+                "written back, it is refused"
+            );
         }
     }
 }
