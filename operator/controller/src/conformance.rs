@@ -76,7 +76,7 @@ fn cluster(next_incarnation: u64) -> Object {
 fn topics(names: u32) -> Object {
     let entry = |i: u32| TopicEntry {
         topic_id: Uuid([i as u8; 16]),
-        creation: u64::MAX - u64::from(i),
+        creation: i64::MAX as u64 - u64::from(i),
         partition_count: i32::MAX,
         config: [("quote\"\\\n".to_owned(), "ünïcode \u{1f980}\0".to_owned())].into(),
         deleting_since_ms: i.is_multiple_of(2).then_some(1),

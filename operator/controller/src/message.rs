@@ -27,7 +27,8 @@ pub enum Input {
     /// The store answered.
     Store(StoreAnswer),
     /// An object has, or had, this version in the store: what a store tells that others write to as well. It may come late
-    /// and repeatedly, and for this controller's own writes too; for the last write of an object it comes in the end.
+    /// and repeatedly, and for this controller's own writes too; for the last write of an object it comes in the end. So it
+    /// does when the object was deleted, with a version above its last.
     Changed {
         /// The object.
         key: ObjectKey,

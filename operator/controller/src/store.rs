@@ -8,10 +8,14 @@
 //! * A `Put` whose `expected` version is not the object's present one changes nothing and is answered `Conflict`.
 //! * An object's version grows whenever it is written.
 //! * Where anybody but the asker can write, or a swap may happen after it was answered `Unknown`, the store says so of
-//!   itself: [`crate::message::Input::Changed`]. A store with one owner, whose swaps are through when they are answered, has
-//!   nothing to say.
+//!   itself: [`crate::message::Input::Changed`]. A deletion is told in the same way, with a version above the object's last:
+//!   whoever then loads it is told that it is absent. A store with one owner, whose swaps are through when they are
+//!   answered, has nothing to say.
 //! * `Unknown` says that nothing is known: a put may have happened, may still happen, or not.
 //! * A `List` shows everything that was `Done` before it was asked for.
+//! * What is asked of one object is carried out in the order in which it was asked.
+//! * Numbers up to `i64::MAX` come back as they were, and so do fields of a later release. Higher numbers are no store's
+//!   duty: JSON is kept as a document by some, who know no others.
 //!
 //! [`crate::conformance`] checks any implementation against this.
 
@@ -122,6 +126,33 @@ pub trait Store {
     fn execute(&mut self, batch: Vec<StoreRequest>) -> Vec<StoreAnswer>;
 }
 
+/// What a store says of itself, later than it was asked or without having been.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreNews {
+    /// The answer to a request.
+    Answered(StoreAnswer),
+    /// See [`crate::message::Input::Changed`].
+    Changed {
+        /// The object.
+        key: ObjectKey,
+        /// Its version, or one above its last if it was deleted.
+        version: Version,
+    },
+}
+
+/// A store as a shell asks it, which goes on with other things where answers take their time.
+pub trait AskStore: Send + 'static {
+    /// Takes a batch, and answers at once what it can. All other requests are answered once each, as [`StoreNews`] and within
+    /// a time that the store sees to. Called from a thread that may block, for as long as nothing else needs to be decided.
+    fn ask(&mut self, batch: Vec<StoreRequest>) -> Vec<StoreAnswer>;
+}
+
+impl<S: Store + Send + 'static> AskStore for S {
+    fn ask(&mut self, batch: Vec<StoreRequest>) -> Vec<StoreAnswer> {
+        self.execute(batch)
+    }
+}
+
 /// A store in memory: for tests and the simulator.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
@@ -136,6 +167,11 @@ impl MemoryStore {
             version: *version,
             object: object.clone(),
         })
+    }
+
+    /// Deletes an object, as somebody may who has access to it. Its versions begin anew.
+    pub fn remove(&mut self, key: ObjectKey) {
+        self.objects.remove(&key);
     }
 
     /// All keys.

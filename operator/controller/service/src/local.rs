@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use taffrail_control::session::{self, BrokerEnd, FromController, ToController};
 use taffrail_control::topic_config;
 use taffrail_controller::message::{Input, Output, SessionId};
-use taffrail_controller::store::{Store, StoreOutcome, StoreRequest};
+use taffrail_controller::store::{AskStore, StoreNews, StoreOutcome, StoreRequest};
 use taffrail_controller::{Controller, Policy, Summary, Surroundings};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +32,7 @@ const INPUTS_PER_ROUND: usize = 512;
 const OUTBOX: usize = 8192;
 /// How often the controller looks at the time.
 const TICK: Duration = Duration::from_millis(500);
-/// How long a store that could not write is left alone.
+/// How long a store is left alone that answers at once and could not write.
 const STORE_REST: Duration = Duration::from_secs(1);
 
 /// What holds for the whole cluster.
@@ -90,6 +90,8 @@ enum Arrival {
     Said { session: SessionId, message: Box<ToController> },
     /// A broker hung up.
     HungUp { session: SessionId },
+    /// The store says something.
+    News(StoreNews),
     /// Time passed.
     Tick,
     /// Somebody wants to see the cluster in numbers.
@@ -122,16 +124,20 @@ impl LocalController {
     ///
     /// If the store cannot be opened, or the operating system refuses a thread or random bytes.
     pub fn open(directory: &Path, defaults: ClusterDefaults) -> Result<Self, StartControllerError> {
-        Self::start(FileStore::open(directory)?, defaults)
+        // This store has nothing to say that it was not asked.
+        let (_, news) = mpsc::channel(1);
+        Self::start(FileStore::open(directory)?, news, defaults)
     }
 
-    /// Starts a controller over any store. Called within an async runtime, which carries the sessions.
+    /// Starts a controller over any store, which says in `news` what it does not answer at once. Called within an async
+    /// runtime, which carries the sessions.
     ///
     /// # Errors
     ///
     /// If the operating system refuses a thread or random bytes.
-    pub fn start<S: Store + Send + 'static>(
+    pub fn start<S: AskStore>(
         store: S,
+        news: mpsc::Receiver<StoreNews>,
         defaults: ClusterDefaults,
     ) -> Result<Self, StartControllerError> {
         let urandom = File::open("/dev/urandom").map_err(StartControllerError::Random)?;
@@ -154,7 +160,8 @@ impl LocalController {
         let machine = Controller::new(policy);
         let runtime = Handle::current();
         let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
-        let shell = Shell { machine, store, urandom, alarm, brokers: BTreeMap::new() };
+        let (brokers, summaries) = (BTreeMap::new(), Vec::new());
+        let shell = Shell { machine, store, unanswered: 0, urandom, alarm, brokers, summaries };
         std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
@@ -163,6 +170,7 @@ impl LocalController {
                 let _ = stopped_sender.send(());
             })
             .map_err(StartControllerError::Thread)?;
+        runtime.spawn(carry_news(news, inbox.downgrade()));
         let ticking = runtime.spawn(tick(inbox.clone()));
         let handle = ControllerHandle { inbox, next_session: Arc::default(), runtime };
         Ok(Self { handle, ticking, stopped })
@@ -238,6 +246,16 @@ async fn tick(inbox: mpsc::Sender<Arrival>) {
     }
 }
 
+/// Brings what the store says to the controller, until either is gone. Does not keep its inbox open.
+async fn carry_news(mut news: mpsc::Receiver<StoreNews>, inbox: mpsc::WeakSender<Arrival>) {
+    while let Some(news) = news.recv().await {
+        let Some(inbox) = inbox.upgrade() else { return };
+        if inbox.send(Arrival::News(news)).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Wakes the controller when it asked for it. Does not keep its inbox open.
 struct Alarm {
     inbox: mpsc::WeakSender<Arrival>,
@@ -268,16 +286,22 @@ struct Connected {
 struct Shell<S> {
     machine: Controller,
     store: S,
+    /// Requests whose answers are to come.
+    unanswered: usize,
     urandom: File,
     alarm: Alarm,
     brokers: BTreeMap<SessionId, Connected>,
+    /// Who waits for the cluster in numbers.
+    summaries: Vec<oneshot::Sender<Summary>>,
 }
 
-impl<S: Store> Shell<S> {
+impl<S: AskStore> Shell<S> {
     fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
         let mut requests = Vec::new();
         self.step(Input::Start, &mut requests);
-        while !self.machine.is_ready() {
+        // What a store answers at once is read before anybody is heard. Whoever comes before another store has answered is
+        // sent away by the machine, to come again.
+        while !self.machine.is_ready() && self.unanswered == 0 {
             if !self.carry_out(&mut requests) {
                 std::thread::sleep(STORE_REST);
                 self.step(Input::Tick, &mut requests);
@@ -299,9 +323,18 @@ impl<S: Store> Shell<S> {
             if !self.carry_out(&mut requests) {
                 std::thread::sleep(STORE_REST);
             }
+            self.tell_summaries();
         }
         // What was decided goes to the store before it is closed; what follows from it is for the next start.
         self.carry_out(&mut requests);
+        self.brokers.clear();
+        while self.unanswered > 0 {
+            match arrivals.blocking_recv() {
+                Some(Arrival::News(StoreNews::Answered(_))) => self.unanswered -= 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
         tracing::debug!("the controller has stopped");
     }
 
@@ -315,10 +348,16 @@ impl<S: Store> Shell<S> {
             }
             Arrival::Tick => Input::Tick,
             Arrival::Summarize(asker) => {
-                // The asker may have gone away.
-                let _ = asker.send(self.machine.summary());
+                self.summaries.retain(|asker| !asker.is_closed());
+                self.summaries.push(asker);
                 return true;
             }
+            Arrival::News(StoreNews::Answered(answer)) => {
+                debug_assert!(self.unanswered > 0, "the store answers each request once");
+                self.unanswered = self.unanswered.saturating_sub(1);
+                Input::Store(answer)
+            }
+            Arrival::News(StoreNews::Changed { key, version }) => Input::Changed { key, version },
             Arrival::HungUp { session } => {
                 self.brokers.remove(&session);
                 Input::SessionEnded { session }
@@ -377,13 +416,25 @@ impl<S: Store> Shell<S> {
         }
     }
 
-    /// Asks the store all that is to be asked, as one batch, and steps the machine with its answers, whose questions
-    /// are left in `requests`. `false` if the store had no answer to something.
+    /// Gives the cluster in numbers to who waits for it, once the store has been read.
+    fn tell_summaries(&mut self) {
+        if self.machine.is_ready() {
+            for asker in std::mem::take(&mut self.summaries) {
+                // The asker may have gone away.
+                let _ = asker.send(self.machine.summary());
+            }
+        }
+    }
+
+    /// Asks the store all that is to be asked, as one batch, and steps the machine with what it answers at once; the
+    /// questions that follow are left in `requests`. `false` if the store had no answer to something.
     fn carry_out(&mut self, requests: &mut Vec<StoreRequest>) -> bool {
         if requests.is_empty() {
             return true;
         }
-        let answers = self.store.execute(std::mem::take(requests));
+        let asked = requests.len();
+        let answers = self.store.ask(std::mem::take(requests));
+        self.unanswered += asked - answers.len();
         let answered = answers.iter().all(|answer| answer.outcome != StoreOutcome::Unknown);
         for answer in answers {
             self.step(Input::Store(answer), requests);

@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use taffrail_control::session::{
     BrokerEnd, CONTRACT_VERSION, ClusterUpdate, ControllerRequest, ControllerResponse, Endpoint,
     FromController, LogClaim, Member, MorePartitions, NewTopic, PartitionRecord, Registration, ToController,
     TopicOutcome, TopicRef,
 };
+use taffrail_controller::store::{AskStore, MemoryStore, Store, StoreAnswer, StoreNews, StoreRequest};
 use taffrail_controller_service::{ClusterDefaults, LocalController};
 use taffrail_protocol::{ErrorCode, Uuid};
+use tokio::sync::mpsc;
 
 /// A broker's view, as far as these tests look.
 struct Broker {
@@ -282,4 +285,86 @@ async fn the_last_broker_may_stop_at_once_and_another_after_its_leaders_have_mov
     assert_eq!(two.next().await, None);
     assert!(two.granted && two.partitions.values().all(|record| record.leader.is_some()));
     controller.shutdown().await;
+}
+
+/// A store that is far away: it answers later, and while its line is cut not at all.
+struct FarStore {
+    memory: MemoryStore,
+    news: mpsc::Sender<StoreNews>,
+    line: Arc<Mutex<Line>>,
+}
+
+#[derive(Default)]
+struct Line {
+    is_cut: bool,
+    held: Vec<StoreAnswer>,
+}
+
+impl AskStore for FarStore {
+    fn ask(&mut self, batch: Vec<StoreRequest>) -> Vec<StoreAnswer> {
+        let answers = self.memory.execute(batch);
+        let mut line = self.line.lock().unwrap();
+        if line.is_cut {
+            line.held.extend(answers);
+        } else {
+            answers.into_iter().for_each(|answer| self.news.try_send(StoreNews::Answered(answer)).unwrap());
+        }
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_controller_hears_everybody_while_its_store_is_silent() {
+    let (news, receiver) = mpsc::channel(64);
+    let line = Arc::new(Mutex::new(Line { is_cut: true, held: Vec::new() }));
+    let store = FarStore { memory: MemoryStore::default(), news: news.clone(), line: Arc::clone(&line) };
+    let restore = || {
+        let mut line = line.lock().unwrap();
+        line.is_cut = false;
+        line.held.drain(..).for_each(|answer| news.try_send(StoreNews::Answered(answer)).unwrap());
+    };
+    let cut = || line.lock().unwrap().is_cut = true;
+
+    let controller = LocalController::start(store, receiver, ClusterDefaults::default()).unwrap();
+    let handle = controller.handle();
+    let first = tokio::spawn(async move { handle.summary().await });
+    let mut early = controller.handle().connect();
+    early.sender.send(ToController::Register(registration(1, None))).await.unwrap();
+    assert_eq!(early.receiver.recv().await, Some(FromController::Redirect { active: None }));
+    assert_eq!(early.receiver.recv().await, None, "who comes before the store is read comes again");
+    assert!(!first.is_finished(), "nothing is known of the cluster yet");
+    restore();
+    assert_eq!(first.await.unwrap().unwrap().topics, 0);
+
+    let mut broker = Broker::register(&controller, registration(1, None)).await.unwrap();
+    broker.create("one", 1).await.unwrap();
+    cut();
+    broker.next_request += 1;
+    let two = ControllerRequest::CreateTopics { topics: vec![new_topic("two", 1)], validate_only: false };
+    let message = ToController::Request { request_id: broker.next_request, request: two };
+    broker.end.sender.send(message).await.unwrap();
+    let summary = controller.handle().summary().await.unwrap();
+    assert_eq!(
+        (summary.sessions, summary.topics),
+        (1, 1),
+        "it is answered, and nothing is published before it is stored"
+    );
+    restore();
+    assert!(matches!(broker.next().await, Some(ControllerResponse::Topics(made)) if made[0].is_ok()));
+
+    cut();
+    broker.next_request += 1;
+    let message = ToController::Request {
+        request_id: broker.next_request,
+        request: ControllerRequest::AllocateProducerIds,
+    };
+    broker.end.sender.send(message).await.unwrap();
+    while line.lock().unwrap().held.is_empty() {
+        controller.handle().summary().await.unwrap();
+    }
+    let stopping = tokio::spawn(controller.shutdown());
+    assert_eq!(broker.next().await, None, "the session ends at once");
+    assert!(!stopping.is_finished(), "what was asked of the store is waited for");
+    restore();
+    stopping.await.unwrap();
 }

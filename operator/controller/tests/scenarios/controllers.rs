@@ -118,6 +118,23 @@ fn rule_32_what_another_controller_wrote_is_read_and_told_when_the_store_tells_o
 }
 
 #[test]
+fn rule_32_what_somebody_deleted_is_read_when_the_store_tells_of_it() {
+    let mut cluster = Cluster::start(3, Policy::default());
+    cluster.create("t", &[&[1, 2, 3]], &[]);
+    let deleted = Version(version(&cluster).0 + 1);
+    cluster.store.remove(ObjectKey::Partitions(0));
+    tell_changed(&mut cluster, deleted);
+    let asked: Vec<&StoreAction> = cluster.asked.iter().map(|request| &request.action).collect();
+    assert_eq!(asked, [&StoreAction::Load(ObjectKey::Partitions(0))]);
+    assert!(cluster.brokers.values().all(|broker| broker.session.is_none()), "another may be active");
+    cluster.settle();
+    // It comes again.
+    tell_changed(&mut cluster, deleted);
+    cluster.settle();
+    assert_eq!(cluster.asked, []);
+}
+
+#[test]
 fn a_controller_takes_no_write_of_its_own_for_anothers() {
     let mut cluster = Cluster::start(3, Policy::default());
     let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
