@@ -1,1 +1,3 @@
 //! The cluster controller of Taffrail on Kubernetes.
+
+pub mod store;
