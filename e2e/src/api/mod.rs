@@ -1,0 +1,82 @@
+//! Scenarios on a real control plane, one by one, each in a namespace of its own.
+
+mod asker;
+mod store;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use taffrail_control_plane::{ControlPlane, Parts};
+use taffrail_operator::store::StoreOptions;
+
+/// Which scenarios.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Only scenarios whose names contain one of these
+    names: Vec<String>,
+    /// Name the scenarios and run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// What a scenario has to itself.
+pub(crate) struct Stage<'a> {
+    pub(crate) plane: &'a mut ControlPlane,
+    pub(crate) namespace: String,
+}
+
+impl Stage<'_> {
+    /// For a store of cluster `orders` in this namespace.
+    pub(crate) fn options(&self, writer: &str) -> StoreOptions {
+        StoreOptions::new(&self.namespace, "orders", writer)
+    }
+}
+
+/// A scenario; what it answers is printed beside its name.
+type Scenario = for<'a> fn(Stage<'a>) -> BoxFuture<'a, Result<String>>;
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("store-conformance", |stage| store::conformance(stage).boxed()),
+    ("store-conflicts", |stage| store::conflicts(stage).boxed()),
+    ("store-watch", |stage| store::watch(stage).boxed()),
+    ("store-later-release", |stage| store::later_release(stage).boxed()),
+    ("store-too-large", |stage| store::too_large(stage).boxed()),
+    ("store-api-killed", |stage| store::api_server_killed(stage).boxed()),
+    ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
+];
+
+/// Runs them; whether all went well.
+pub async fn run(options: Options) -> Result<bool> {
+    let is_meant =
+        |name: &str| options.names.is_empty() || options.names.iter().any(|part| name.contains(part));
+    let chosen: Vec<_> = SCENARIOS.iter().filter(|(name, _)| is_meant(name)).collect();
+    if chosen.is_empty() {
+        bail!("no scenario is called so; --list names them");
+    }
+    if options.list {
+        chosen.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(true);
+    }
+    let begun = Instant::now();
+    let mut plane = ControlPlane::start(Parts::default()).await?;
+    plane.install(taffrail_crds::generate::definitions()).await?;
+    println!("{:<24} {:>6} {:>7.1} s", "control plane", "ready", begun.elapsed().as_secs_f64());
+    let mut all_well = true;
+    for (name, scenario) in chosen {
+        let begun = Instant::now();
+        plane.namespace(name).await?;
+        let stage = Stage { plane: &mut plane, namespace: (*name).to_owned() };
+        // What a scenario asserts, it asserts by panicking.
+        let outcome = std::panic::AssertUnwindSafe(scenario(stage)).catch_unwind().await;
+        let (verdict, remark) = match outcome {
+            Ok(Ok(remark)) => ("ok", remark),
+            Ok(Err(error)) => ("FAILED", format!("{error:#}")),
+            Err(_) => ("FAILED", "see above".to_owned()),
+        };
+        all_well &= verdict == "ok";
+        println!("{name:<24} {verdict:>6} {:>7.1} s  {remark}", begun.elapsed().as_secs_f64());
+    }
+    Ok(all_well)
+}
