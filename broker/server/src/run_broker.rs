@@ -114,20 +114,24 @@ pub async fn run(options: BrokerOptions, config: BrokerConfig) -> anyhow::Result
     let admin = AdminServer::bind(&options.admin).await?;
     let admin_address = admin.local_address().context("cannot tell the address of --admin")?;
     let bound = addresses(&listeners)?;
-    let peer_address = peer_address(&bound, &config, &options.controller).await;
-    let controller = ControllerAddress::Remote(RemoteController {
+    let controller = RemoteController {
         addresses: options.controller.clone(),
+        address_file: options.controller_address_file.clone(),
+        ca_file: options.controller_ca_file.clone(),
         token_file: options.controller_token_file.clone(),
-    });
+    };
+    // A file that is not there yet may be when a session is opened.
+    let controllers = controller.addresses().unwrap_or_default();
+    let peer_address = peer_address(&bound, &config, &controllers).await;
     let data_dir = options.data_dir();
-    print_banner(&options, &data_dir, &bound, admin_address);
+    print_banner(&options, &controllers, &data_dir, &bound, admin_address);
     let setup = BrokerSetup {
         id: options.id,
         config,
         log_dir: data_dir,
         listeners,
         peer_address,
-        controller,
+        controller: ControllerAddress::Remote(controller),
         readiness: Arc::new(Readiness::of_broker()),
         metrics: Arc::new(Metrics::new()),
     };
@@ -205,11 +209,17 @@ async fn own_address(controllers: &[ControllerUrl]) -> IpAddr {
 }
 
 /// Says where everything is.
-fn print_banner(options: &BrokerOptions, data_dir: &Path, bound: &[(String, SocketAddr)], admin: SocketAddr) {
+fn print_banner(
+    options: &BrokerOptions,
+    controllers: &[ControllerUrl],
+    data_dir: &Path,
+    bound: &[(String, SocketAddr)],
+    admin: SocketAddr,
+) {
     let version = env!("CARGO_PKG_VERSION");
     let id = options.id;
     let listening: Vec<_> = bound.iter().map(|(_, address)| address.to_string()).collect();
-    let controllers: Vec<_> = options.controller.iter().map(ToString::to_string).collect();
+    let controllers: Vec<_> = controllers.iter().map(ToString::to_string).collect();
     node::print(&format!(
         "\
 Taffrail {version} broker {id} is listening on {}

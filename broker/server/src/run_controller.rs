@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController};
+use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController, SharedToken};
 use tokio::net::TcpListener;
 
 use crate::admin::{AdminServer, AdminState, Readiness, Step};
@@ -84,7 +84,8 @@ pub async fn run(options: ControllerOptions, defaults: ClusterDefaults) -> anyho
         () = signals.received() => return Ok(()),
     }
     print_banner(&options.data_dir, address, admin_address);
-    let server = GrpcServer::new(Arc::new(handle), options.controller_token_file.clone());
+    let doorkeeper = SharedToken { file: options.controller_token_file.clone() };
+    let server = GrpcServer::new(Arc::new(handle), Arc::new(doorkeeper));
     let mut serving = tokio::spawn(server.serve(listener));
     let served = tokio::select! {
         () = signals.received() => Ok(()),

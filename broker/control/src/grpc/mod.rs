@@ -29,6 +29,8 @@ pub const LONGEST_MESSAGE_BYTES: usize = 2 * LONGEST_REQUEST_BYTES;
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// ... and how long the other may take to answer before the session is over.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The name in the certificate of a controller that speaks TLS.
+pub const CONTROLLER_NAME: &str = "controller.taffrail.dev";
 /// The metadata key that the token goes under, after the scheme [`BEARER`].
 pub const AUTHORIZATION: &str = "authorization";
 /// The scheme of the token.

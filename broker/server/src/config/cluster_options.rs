@@ -79,13 +79,22 @@ pub struct BrokerOptions {
     /// Where the controllers are; all are tried at once, and the active one is taken
     #[arg(
         long,
-        value_name = "http://HOST:PORT[,…]",
+        value_name = "http[s]://HOST:PORT[,…]",
         env = "TAFFRAIL_CONTROLLER",
         hide_env_values = true,
         value_delimiter = ',',
         default_value = "http://127.0.0.1:9190"
     )]
     pub controller: Vec<ControllerUrl>,
+
+    /// A file with such addresses, which hold instead of --controller. It is read again for each session
+    #[arg(long, value_name = "FILE", env = "TAFFRAIL_CONTROLLER_ADDRESS_FILE", hide_env_values = true)]
+    pub controller_address_file: Option<PathBuf>,
+
+    /// The file with the certificates (PEM) of the authority that signs the controllers' own, for https://. It is read
+    /// again for each session
+    #[arg(long, value_name = "FILE", env = "TAFFRAIL_CONTROLLER_CA_FILE", hide_env_values = true)]
+    pub controller_ca_file: Option<PathBuf>,
 
     /// The file with the token to show to the controller. It is read again for each session
     #[arg(long, value_name = "FILE", env = "TAFFRAIL_CONTROLLER_TOKEN_FILE", hide_env_values = true)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use taffrail_control::grpc::client::RemoteController;
 use taffrail_control::session::{ControllerRequest, ControllerResponse, Endpoint, NewTopic};
-use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController};
+use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController, SharedToken};
 use taffrail_server::admin::Readiness;
 use taffrail_server::cluster::Topic;
 use taffrail_server::config::BrokerConfig;
@@ -27,7 +27,7 @@ struct Served {
 impl Served {
     async fn start(directory: &Path, listener: TcpListener) -> Self {
         let controller = LocalController::open(directory, ClusterDefaults::default()).unwrap();
-        let server = GrpcServer::new(Arc::new(controller.handle()), None);
+        let server = GrpcServer::new(Arc::new(controller.handle()), Arc::new(SharedToken::default()));
         Self { controller, serving: tokio::spawn(async move { server.serve(listener).await.unwrap() }) }
     }
 
@@ -54,7 +54,7 @@ async fn start_broker(dir: &Path, controllers: &[std::net::SocketAddr]) -> Runni
         log_dir: dir.to_owned(),
         listeners: vec![BrokerListener { socket, advertised }],
         peer_address: address,
-        controller: ControllerAddress::Remote(RemoteController { addresses, token_file: None }),
+        controller: ControllerAddress::Remote(RemoteController { addresses, ..RemoteController::default() }),
         readiness: Arc::new(Readiness::of_broker()),
         metrics: Arc::new(Metrics::new()),
     };

@@ -16,7 +16,7 @@ use taffrail_control::session::{
     SliceDigest, ToController,
 };
 use taffrail_control::slices::digests;
-use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController};
+use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController, SharedToken};
 use taffrail_protocol::Uuid;
 use tokio::net::TcpListener;
 
@@ -75,9 +75,9 @@ async fn main() {
     let controller = LocalController::open(&directory, ClusterDefaults::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let server = GrpcServer::new(Arc::new(controller.handle()), None);
+    let server = GrpcServer::new(Arc::new(controller.handle()), Arc::new(SharedToken::default()));
     tokio::spawn(server.serve(listener));
-    let remote = RemoteController { addresses: vec![url], token_file: None };
+    let remote = RemoteController { addresses: vec![url], ..RemoteController::default() };
     let (mut end, _) = open(&remote, Vec::new()).await;
     create(&mut end, (0..partitions / each).map(|number| format!("topic-{number}")).collect(), each).await;
     let (end, held) = open(&remote, Vec::new()).await;

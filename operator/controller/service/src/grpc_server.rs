@@ -1,11 +1,10 @@
 //! Sessions with brokers over gRPC.
 //!
-//! Whoever connects has to speak HTTP/2 at once and to show the token, where there is one. A session is handed to the
+//! Whoever connects has to speak HTTP/2 at once and to be let in by the [`Doorkeeper`]. A session is handed to the
 //! controller that decides for the broker's cluster once its first message has come; from then on messages are carried
 //! between the stream and the controller until either ends, and the other is told at once.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use taffrail_control::grpc::proto::controller_server::{Controller, ControllerSer
 use taffrail_control::grpc::proto::{self, FindActiveRequest, FindActiveResponse};
 use taffrail_control::grpc::sentence::say;
 use taffrail_control::grpc::stream::Outgoing;
-use taffrail_control::grpc::token::Token;
 use taffrail_control::grpc::{
     AUTHORIZATION, BEARER, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LONGEST_MESSAGE_BYTES,
 };
@@ -23,12 +21,15 @@ use taffrail_control::session::{CONTRACT_VERSION, FromController, Registration, 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::doorkeeper::{Caller, Doorkeeper};
 use crate::incoming::{self, Connection};
 use crate::local::ControllerHandle;
 
@@ -58,13 +59,14 @@ pub enum Decider {
 
 /// The controllers behind one endpoint.
 pub trait Controllers: Send + Sync + 'static {
-    /// Who decides for the broker `broker_id` of this cluster; of whichever cluster there is, where its disks are empty.
-    fn decider(&self, cluster_id: Option<&str>, broker_id: i32) -> Decider;
+    /// Who decides for the broker `broker_id` of this cluster, which `caller` says to be; of whichever cluster there is,
+    /// where its disks are empty.
+    fn decider(&self, caller: &Caller, cluster_id: Option<&str>, broker_id: i32) -> Decider;
 }
 
 /// One controller alone decides for every broker that comes.
 impl Controllers for ControllerHandle {
-    fn decider(&self, _cluster_id: Option<&str>, _broker_id: i32) -> Decider {
+    fn decider(&self, _caller: &Caller, _cluster_id: Option<&str>, _broker_id: i32) -> Decider {
         Decider::Here(self.clone())
     }
 }
@@ -72,13 +74,22 @@ impl Controllers for ControllerHandle {
 /// Serves sessions to brokers.
 pub struct GrpcServer {
     controllers: Arc<dyn Controllers>,
-    token_file: Option<PathBuf>,
+    doorkeeper: Arc<dyn Doorkeeper>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl GrpcServer {
-    /// Brokers have to show the token that is in `token_file`, if one is given; it is read again for each session.
-    pub fn new(controllers: Arc<dyn Controllers>, token_file: Option<PathBuf>) -> Self {
-        Self { controllers, token_file }
+    /// Whoever is let in by `doorkeeper` is brought to one of `controllers`.
+    pub fn new(controllers: Arc<dyn Controllers>, doorkeeper: Arc<dyn Doorkeeper>) -> Self {
+        Self { controllers, doorkeeper, tls: None }
+    }
+
+    /// Speaks TLS and nothing else, with the certificate that `config` has for each connection.
+    #[must_use]
+    pub fn with_tls(mut self, mut config: ServerConfig) -> Self {
+        config.alpn_protocols = vec![incoming::ALPN.to_vec()];
+        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        self
     }
 
     /// Serves the port until the future is dropped.
@@ -86,6 +97,7 @@ impl GrpcServer {
     /// # Errors
     /// A sentence, if it cannot go on.
     pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        let tls = self.tls.clone();
         let service = ControllerServer::new(self)
             .max_decoding_message_size(LONGEST_MESSAGE_BYTES)
             .max_encoding_message_size(LONGEST_MESSAGE_BYTES);
@@ -96,27 +108,17 @@ impl GrpcServer {
             .max_concurrent_streams(Some(MOST_CALLS_PER_CONNECTION));
         tokio::select! {
             served = server.add_service(service).serve_with_incoming(ReceiverStream::new(connections)) => served,
-            never = incoming::accept(listener, sender) => match never {},
+            never = incoming::accept(listener, tls, sender) => match never {},
         }
     }
 
-    fn authenticate(&self, metadata: &MetadataMap, from: Option<SocketAddr>) -> Result<(), Status> {
-        let Some(path) = &self.token_file else { return Ok(()) };
-        let token = Token::read(path).map_err(|error| {
-            tracing::error!("{error}; brokers are refused until it can be read");
-            Status::unavailable("the controller cannot read its token file")
-        })?;
+    async fn admit(&self, metadata: &MetadataMap, from: Option<SocketAddr>) -> Result<Caller, Status> {
         let shown = metadata.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        match shown.and_then(|value| value.strip_prefix(BEARER)) {
-            Some(shown) if token.is(shown) => Ok(()),
-            shown => {
-                let how = if shown.is_some() { "the wrong token" } else { "no token" };
-                tracing::warn!("{} was refused: it showed {how}", Peer(from));
-                Err(Status::unauthenticated(format!(
-                    "the broker showed {how}; give it the controller's with --controller-token-file"
-                )))
-            }
+        let admitted = self.doorkeeper.admit(shown.and_then(|value| value.strip_prefix(BEARER))).await;
+        if let Err(status) = &admitted {
+            tracing::warn!("{} was refused: {}", Peer(from), status.message());
         }
+        admitted
     }
 }
 
@@ -128,9 +130,10 @@ impl Controller for GrpcServer {
         &self,
         request: Request<FindActiveRequest>,
     ) -> Result<Response<FindActiveResponse>, Status> {
-        self.authenticate(request.metadata(), request.remote_addr())?;
+        let caller = self.admit(request.metadata(), request.remote_addr()).await?;
         let FindActiveRequest { cluster_id, broker_id, .. } = request.into_inner();
-        let (active, active_address) = match self.controllers.decider(cluster_id.as_deref(), broker_id) {
+        let decider = self.controllers.decider(&caller, cluster_id.as_deref(), broker_id);
+        let (active, active_address) = match decider {
             // Who is refused shall be told why, which is done in the session.
             Decider::Here(_) | Decider::Nobody { .. } => (true, None),
             Decider::Elsewhere { active } => (false, active),
@@ -145,14 +148,18 @@ impl Controller for GrpcServer {
         request: Request<Streaming<proto::ToController>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let from = request.remote_addr();
-        self.authenticate(request.metadata(), from)?;
+        let caller = self.admit(request.metadata(), from).await?;
         let mut upstream = Upstream::new(request.into_inner(), Peer(from));
         let registration = match timeout(REGISTRATION_PATIENCE, upstream.registration()).await {
             Ok(registration) => registration?,
             Err(_elapsed) => return Err(Status::deadline_exceeded("no registration came in time")),
         };
         let (cluster_id, broker_id) = (registration.cluster_id.as_deref(), registration.broker_id);
-        let answer = match self.controllers.decider(cluster_id, broker_id) {
+        let decider = match caller.is_not(broker_id) {
+            Some(reason) => Decider::Nobody { reason },
+            None => self.controllers.decider(&caller, cluster_id, broker_id),
+        };
+        let answer = match decider {
             Decider::Here(controller) => {
                 let SessionEnd { sender, receiver } = controller.connect();
                 // If the controller has stopped, the stream ends as soon as it has begun.

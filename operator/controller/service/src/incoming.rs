@@ -1,4 +1,5 @@
-//! Connections to the controller's port: so many and no more, and only such as speak HTTP/2 at once.
+//! Connections to the controller's port: so many and no more, and only such as speak HTTP/2 at once, or TLS where the port
+//! does.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,28 +12,38 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Connections at a time: several for each of the largest cluster's brokers.
 const MOST_CONNECTIONS: usize = 2048;
 /// Connections at a time that have not shown yet that they speak HTTP/2.
 const MOST_STRANGERS: usize = 256;
-/// How long they may take for it.
+/// How long they may take for it, and for TLS before.
 const PREFACE_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: the process is out of file descriptors, and trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// HTTP/2, as TLS names it.
+pub(crate) const ALPN: &[u8] = b"h2";
 /// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that has a place.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
+    info: TcpConnectInfo,
     _place: OwnedSemaphorePermit,
 }
 
-/// Accepts connections and hands over those that speak HTTP/2.
+/// Plain or TLS.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Accepts connections and hands over those that speak HTTP/2, by way of `tls` if there is one.
 pub(crate) async fn accept(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     connections: mpsc::Sender<io::Result<Connection>>,
 ) -> Infallible {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -52,21 +63,49 @@ pub(crate) async fn accept(
             tracing::warn!("connection from {address} refused: {MOST_CONNECTIONS} are open");
             continue;
         };
-        let connections = connections.clone();
+        let (connections, tls) = (connections.clone(), tls.clone());
         tokio::spawn(async move {
             let _stranger = stranger;
-            match timeout(PREFACE_PATIENCE, speaks_http2(&stream)).await {
-                Ok(Ok(true)) => {
-                    // Fails where the peer is gone, which is noticed later.
-                    let _ = stream.set_nodelay(true);
-                    // Nobody is served any more when there is no receiver.
-                    let _ = connections.send(Ok(Connection { stream, _place: place })).await;
+            // Fails where the peer is gone, which is noticed later.
+            let _ = stream.set_nodelay(true);
+            let info = stream.connect_info();
+            let stream = match timeout(PREFACE_PATIENCE, open(stream, tls)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(Unfit::Gone(error))) => {
+                    return tracing::debug!("connection from {address} ended: {error}");
                 }
-                Ok(Ok(false)) => tracing::warn!("connection from {address} closed: it does not speak gRPC"),
-                Ok(Err(error)) => tracing::debug!("connection from {address} ended: {error}"),
-                Err(_elapsed) => tracing::warn!("connection from {address} closed: it says nothing"),
-            }
+                Ok(Err(Unfit::Closed(why))) => {
+                    return tracing::warn!("connection from {address} closed: {why}");
+                }
+                Err(_elapsed) => return tracing::warn!("connection from {address} closed: it says nothing"),
+            };
+            // Nobody is served any more when there is no receiver.
+            let _ = connections.send(Ok(Connection { stream, info, _place: place })).await;
         });
+    }
+}
+
+/// Why a connection is not served.
+enum Unfit {
+    /// It is gone.
+    Gone(io::Error),
+    /// What it says is not what is spoken here.
+    Closed(String),
+}
+
+/// Sees to it that the other side speaks what is spoken here.
+async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<Box<dyn Duplex>, Unfit> {
+    let Some(tls) = tls else {
+        return match speaks_http2(&stream).await.map_err(Unfit::Gone)? {
+            true => Ok(Box::new(stream)),
+            false => Err(Unfit::Closed("it does not speak gRPC".to_owned())),
+        };
+    };
+    let refused = |error: io::Error| Unfit::Closed(format!("it does not speak TLS as it should: {error}"));
+    let stream = tls.accept(stream).await.map_err(refused)?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(ALPN) => Ok(Box::new(stream)),
+        _ => Err(Unfit::Closed("it does not speak gRPC".to_owned())),
     }
 }
 
@@ -94,7 +133,7 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.info.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What is decided here is nothing: [`taffrail_controller::Controller`] decides.
 
+mod doorkeeper;
 mod file_store;
 mod grpc_server;
 mod incoming;
@@ -11,5 +12,6 @@ mod local;
 pub use file_store::{FileStore, OpenStoreError};
 pub use taffrail_controller::Summary;
 
+pub use doorkeeper::{Caller, Doorkeeper, SharedToken};
 pub use grpc_server::{Controllers, Decider, GrpcServer};
 pub use local::{ClusterDefaults, ControllerHandle, LocalController, StartControllerError};

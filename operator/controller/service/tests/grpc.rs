@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use taffrail_control::grpc::CONTROLLER_NAME;
 use taffrail_control::grpc::client::{ControllerUrl, RemoteController};
 use taffrail_control::grpc::proto;
 use taffrail_control::grpc::proto::controller_client::ControllerClient;
@@ -15,12 +17,15 @@ use taffrail_control::session::{
     FromController, LogClaim, NewTopic, Registration, ToController,
 };
 use taffrail_controller_service::{
-    ClusterDefaults, ControllerHandle, Controllers, Decider, GrpcServer, LocalController,
+    Caller, ClusterDefaults, ControllerHandle, Controllers, Decider, Doorkeeper, GrpcServer, LocalController,
+    SharedToken,
 };
 use taffrail_protocol::Uuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tonic::transport::Channel;
 
 /// Nothing that works takes this long; it only ends a test that would hang.
@@ -41,7 +46,7 @@ impl Server {
     async fn start(controllers: impl Controllers, token_file: Option<PathBuf>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = GrpcServer::new(Arc::new(controllers), token_file);
+        let server = GrpcServer::new(Arc::new(controllers), Arc::new(SharedToken { file: token_file }));
         Self { address, task: tokio::spawn(async move { server.serve(listener).await.unwrap() }) }
     }
 
@@ -61,7 +66,7 @@ fn open(directory: &Path) -> LocalController {
 }
 
 fn remote(addresses: &[ControllerUrl]) -> RemoteController {
-    RemoteController { addresses: addresses.to_vec(), token_file: None }
+    RemoteController { addresses: addresses.to_vec(), ..RemoteController::default() }
 }
 
 fn registration(broker_id: i32, process: u8) -> Registration {
@@ -178,7 +183,7 @@ async fn the_end_of_either_side_ends_the_session_and_the_broker_comes_back_to_an
 
     let second = open(directory.path());
     let listener = TcpListener::bind(other).await.unwrap();
-    let server = GrpcServer::new(Arc::new(second.handle()), None);
+    let server = GrpcServer::new(Arc::new(second.handle()), Arc::new(SharedToken::default()));
     let serving = tokio::spawn(server.serve(listener));
     let mut end = remote.connect(Some(&cluster_id), 1).await.unwrap();
     let again = Registration { resumes: Some(incarnation), ..registration(1, 1) };
@@ -191,7 +196,7 @@ async fn the_end_of_either_side_ends_the_session_and_the_broker_comes_back_to_an
 struct Standby(Option<String>);
 
 impl Controllers for Standby {
-    fn decider(&self, _cluster_id: Option<&str>, _broker_id: i32) -> Decider {
+    fn decider(&self, _caller: &Caller, _cluster_id: Option<&str>, _broker_id: i32) -> Decider {
         Decider::Elsewhere { active: self.0.clone() }
     }
 }
@@ -239,7 +244,7 @@ struct Clusters {
 }
 
 impl Controllers for Clusters {
-    fn decider(&self, cluster_id: Option<&str>, _broker_id: i32) -> Decider {
+    fn decider(&self, _caller: &Caller, cluster_id: Option<&str>, _broker_id: i32) -> Decider {
         match cluster_id {
             None => Decider::Here(self.known.clone()),
             Some(other) => Decider::Nobody { reason: format!("cluster {other} is not known here") },
@@ -293,7 +298,11 @@ async fn without_the_token_nobody_is_served_and_a_new_token_counts_from_the_next
     let (theirs, ours) = (directory.path().join("theirs"), directory.path().join("ours"));
     std::fs::write(&theirs, "secret").unwrap();
     let server = Server::start(controller.handle(), Some(theirs.clone())).await;
-    let with = |token_file| RemoteController { addresses: vec![server.url()], token_file };
+    let with = |token_file| RemoteController {
+        addresses: vec![server.url()],
+        token_file,
+        ..RemoteController::default()
+    };
     let refusal = async |token_file| with(token_file).connect(None, 1).await.unwrap_err().to_string();
     assert!(refusal(None).await.contains("the broker showed no token"));
     assert!(refusal(Some(ours.clone())).await.contains("cannot read the token file"));
@@ -372,5 +381,108 @@ async fn garbage_and_silence_on_the_port_are_cut_off_and_others_are_served() {
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
     let (_end, ..) = session(&remote(&[server.url()]), 1).await;
+    controller.shutdown().await;
+}
+
+/// An authority, and the certificate that it gave a controller.
+fn signed(directory: &Path, name: &str) -> (PathBuf, ServerConfig) {
+    let key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = authority.self_signed(&key).unwrap();
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let file = directory.join(format!("{name}.crt"));
+    std::fs::write(&file, certificate.pem()).unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder().with_no_client_auth();
+    (file, config.with_single_cert(vec![leaf.der().clone()], key.into()).unwrap())
+}
+
+#[tokio::test]
+async fn a_controller_that_speaks_tls_is_believed_where_its_authority_is_and_its_name_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let controller = open(directory.path());
+    let start = |config: ServerConfig| {
+        let handle = controller.handle();
+        async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = GrpcServer::new(Arc::new(handle), Arc::new(SharedToken::default())).with_tls(config);
+            let task = tokio::spawn(async move { server.serve(listener).await.unwrap() });
+            (Server { address, task }, format!("https://{address}"))
+        }
+    };
+    let (ca, config) = signed(directory.path(), CONTROLLER_NAME);
+    let (server, url) = start(config).await;
+    let with = |url: &str, ca_file: Option<&PathBuf>| RemoteController {
+        addresses: vec![url.parse().unwrap()],
+        ca_file: ca_file.cloned(),
+        ..RemoteController::default()
+    };
+    let (mut end, ..) = session(&with(&url, Some(&ca)), 1).await;
+    assert!(matches!(create(&mut end, "t", 1).await, ControllerResponse::Topics(_)));
+
+    let refusal = async |remote: RemoteController| remote.connect(None, 1).await.unwrap_err().to_string();
+    assert!(refusal(with(&url, None)).await.contains("--controller-ca-file"));
+    let (other, config) = signed(directory.path(), "controller.example");
+    let stranger = refusal(with(&url, Some(&other))).await;
+    assert!(stranger.contains("certificate"), "{stranger}");
+    let (_misnamed, url_of_misnamed) = start(config).await;
+    let misnamed = refusal(with(&url_of_misnamed, Some(&other))).await;
+    assert!(misnamed.contains("certificate"), "{misnamed}");
+    // Who does not speak TLS is not served, and holds nobody up.
+    assert!(remote(&[server.url()]).connect(None, 1).await.is_err());
+    controller.shutdown().await;
+}
+
+#[tokio::test]
+async fn nobody_is_sent_from_tls_to_where_the_token_could_be_read_on_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let controller = open(directory.path());
+    let active = Server::start(controller.handle(), None).await;
+    let (ca, config) = signed(directory.path(), CONTROLLER_NAME);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let standby = Standby(Some(active.url().to_string()));
+    let server = GrpcServer::new(Arc::new(standby), Arc::new(SharedToken::default())).with_tls(config);
+    let task = tokio::spawn(async move { server.serve(listener).await.unwrap() });
+    let _standby = Server { address, task };
+    let remote = RemoteController {
+        addresses: vec![format!("https://{address}").parse().unwrap()],
+        ca_file: Some(ca),
+        ..RemoteController::default()
+    };
+    assert!(remote.connect(None, 1).await.is_err());
+    controller.shutdown().await;
+}
+
+/// Knows everybody who comes.
+struct Known(Caller);
+
+#[tonic::async_trait]
+impl Doorkeeper for Known {
+    async fn admit(&self, _shown: Option<&str>) -> Result<Caller, tonic::Status> {
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_known_has_no_other_id_than_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let controller = open(directory.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let known = Known(Caller::Broker { cluster: "shop/orders".into(), broker_id: 1 });
+    let server = GrpcServer::new(Arc::new(controller.handle()), Arc::new(known));
+    let task = tokio::spawn(async move { server.serve(listener).await.unwrap() });
+    let server = Server { address, task };
+    let remote = remote(&[server.url()]);
+    let (_end, ..) = session(&remote, 1).await;
+    let mut end = remote.connect(None, 2).await.unwrap();
+    end.sender.send(ToController::Register(registration(2, 2))).await.unwrap();
+    let Some(FromController::Refused { reason }) = next(&mut end).await else { panic!("not refused") };
+    assert!(reason.starts_with("its token is that of broker 1 of cluster shop/orders"), "{reason}");
     controller.shutdown().await;
 }
