@@ -20,6 +20,7 @@
 //! so an entry that was read after the records tells what is to become of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use taffrail_protocol::Uuid;
 
@@ -39,8 +40,8 @@ use crate::requests::{Requests, Waiter};
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
-    CONTRACT_VERSION, ControllerRequest, FromController, RefusedIsr, Registration, ToController,
-    is_contract_understood,
+    CONTRACT_VERSION, ClusterUpdate, ControllerRequest, FromController, RefusedIsr, Registration,
+    SliceDigest, ToController, is_contract_understood,
 };
 use taffrail_control::slices::{TOPIC_SLICES, topic_slice};
 
@@ -71,17 +72,26 @@ pub(crate) enum Phase {
     Ready,
 }
 
-/// A broker's session.
+/// A session with a broker, or with one who watches.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     /// Set once it is registered.
     pub(crate) broker: Option<Member>,
+    /// It is no broker's: it is told what brokers are, and may ask what they may.
+    watches: bool,
     /// When it asked to stop.
     pub(crate) stopping_since_ms: Option<u64>,
     /// It was told that it may.
     pub(crate) granted: bool,
     /// Something was said in it under another incarnation.
     pub(crate) misspoke: bool,
+}
+
+impl Session {
+    /// Whether whoever is there is told what is new, and may ask for something.
+    fn is_told(&self) -> bool {
+        self.broker.is_some() || self.watches
+    }
 }
 
 /// The cluster controller. See the module's documentation.
@@ -189,6 +199,8 @@ impl Controller {
             Input::Changed { key, version } => self.on_changed(key, version),
             Input::Said { session, message } => self.on_said(session, message),
             Input::Deposed { active } => self.step_down(active),
+            Input::Watch { session } => self.on_watch(session),
+            Input::Configured(policy) => self.on_configured(policy),
             Input::SessionEnded { session } => self.on_session_ended(session),
             Input::Tick => self.on_tick(),
         }
@@ -205,6 +217,27 @@ impl Controller {
             self.see_to_shutdowns();
             self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
             self.balance_leaders();
+        }
+    }
+
+    /// Somebody wants to see the cluster.
+    fn on_watch(&mut self, session: SessionId) {
+        if !self.is_ready() {
+            return self.close_session(session);
+        }
+        self.tell_pending();
+        self.sessions.insert(session, Session { watches: true, ..Session::default() });
+        let snapshot = self.snapshot(&[]);
+        self.outputs.push(Output::Send { session, message: FromController::Update(snapshot) });
+    }
+
+    /// Topics that do not set something themselves follow what is set for all (rule 23).
+    fn on_configured(&mut self, policy: Policy) {
+        self.policy = policy;
+        if self.is_ready() {
+            self.dirty.extend(self.names.keys());
+            self.contests.stir_all();
+            self.liveness.stirred = true;
         }
     }
 
@@ -273,13 +306,27 @@ impl Controller {
     /// its answer already serves the new state.
     pub(crate) fn tell_brokers(&mut self) {
         if let Some(update) = self.published.flush() {
-            for (session, _) in self.sessions.iter().filter(|(_, session)| session.broker.is_some()) {
+            for (session, _) in self.sessions.iter().filter(|(_, session)| session.is_told()) {
                 let message = FromController::Update(update.clone());
                 self.outputs.push(Output::Send { session: *session, message });
             }
         }
         self.tell_refused_isrs();
         self.answer_complete_requests();
+    }
+
+    /// Tells those who are here what has been published, so that a snapshot for one who comes now is not told before it.
+    pub(crate) fn tell_pending(&mut self) {
+        self.follow_up_topics();
+        self.tell_brokers();
+    }
+
+    /// All that is published, but for what `held` names.
+    pub(crate) fn snapshot(&self, held: &[SliceDigest]) -> Arc<ClusterUpdate> {
+        self.published.snapshot(self.cluster.committed(), &self.peer_tokens, held, |name, partition| {
+            let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
+            self.record(entry, partition)
+        })
     }
 
     /// The broker that speaks in the session, if it is registered there under that incarnation.
@@ -401,7 +448,7 @@ impl Controller {
 
     fn on_request(&mut self, session: SessionId, request_id: u64, request: ControllerRequest) {
         match self.sessions.get(&session) {
-            Some(Session { broker: Some(_), .. }) => self.take_request(session, request_id, request),
+            Some(speaking) if speaking.is_told() => self.take_request(session, request_id, request),
             _ => self.refuse_request(session, request_id),
         }
     }

@@ -162,8 +162,7 @@ impl Controller {
             }
         }
         // What is pending goes to the sessions that were there before; the snapshot holds it for this one.
-        self.follow_up_topics();
-        self.tell_brokers();
+        self.tell_pending();
         self.liveness.admitted(member.broker_id, self.clock.now_ms());
         if !again {
             self.forget_health(member.broker_id);
@@ -177,10 +176,7 @@ impl Controller {
         let me = cluster.broker(member.broker_id);
         let rack = me.and_then(|broker| broker.rack.clone());
         let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
-        let snapshot = self.published.snapshot(cluster, &self.peer_tokens, held, |name, partition| {
-            let entry = self.topics[topic_slice(name) as usize].committed().topics.get(name)?;
-            self.record(entry, partition)
-        });
+        let snapshot = self.snapshot(held);
         let incarnation = member.incarnation;
         self.outputs.push(Output::Send {
             session,

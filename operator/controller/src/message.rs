@@ -8,14 +8,15 @@ use taffrail_control::session::{FromController, ToController};
 use taffrail_protocol::Uuid;
 
 use crate::model::{Member, ObjectKey};
+use crate::policy::Policy;
 use crate::store::{StoreAnswer, StoreRequest, Version};
 
-/// A session with one broker, numbered by the shell. Numbers are never used twice.
+/// A session with one broker or with one who watches, numbered by the shell. Numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// This controller is to be the active one: it asks the store for everything.
     Start,
@@ -42,6 +43,14 @@ pub enum Input {
         /// The message.
         message: ToController,
     },
+    /// Somebody who is no broker wants to see the cluster: told a snapshot and then every update, and answered as a broker
+    /// is. Before the store has been read the session is closed.
+    Watch {
+        /// The session.
+        session: SessionId,
+    },
+    /// What the controller is configured with has changed.
+    Configured(Policy),
     /// A session is over.
     SessionEnded {
         /// The session.

@@ -68,6 +68,25 @@ impl Default for ClusterDefaults {
     }
 }
 
+impl ClusterDefaults {
+    fn policy(self) -> Policy {
+        Policy {
+            default_partitions: self.num_partitions,
+            default_replication_factor: self.default_replication_factor,
+            min_insync_replicas: self.min_insync_replicas,
+            unclean_leader_election: self.unclean_leader_election,
+            auto_leader_rebalance: self.auto_leader_rebalance,
+            leader_imbalance_check_ms: self.leader_imbalance_check_ms,
+            session_timeout_ms: self.session_timeout_ms,
+            check_config: |name, config| {
+                let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+                topic_config::validate_topic(name, settings).map_err(|error| error.to_string())
+            },
+            ..Policy::default()
+        }
+    }
+}
+
 /// A controller that cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartControllerError {
@@ -85,7 +104,15 @@ pub enum StartControllerError {
 /// What reaches the controller's thread.
 enum Arrival {
     /// A new session: where its messages go, and what ends when it does.
-    Connected { session: SessionId, outbox: mpsc::Sender<FromController>, ended: oneshot::Sender<()> },
+    Connected {
+        session: SessionId,
+        outbox: mpsc::Sender<FromController>,
+        ended: oneshot::Sender<()>,
+        /// It is no broker's.
+        watches: bool,
+    },
+    /// What holds for the whole cluster has changed.
+    Configured(ClusterDefaults),
     /// A broker says something.
     Said { session: SessionId, message: Box<ToController> },
     /// A broker hung up.
@@ -143,21 +170,7 @@ impl LocalController {
         let urandom = File::open("/dev/urandom").map_err(StartControllerError::Random)?;
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (stopped_sender, stopped) = oneshot::channel();
-        let policy = Policy {
-            default_partitions: defaults.num_partitions,
-            default_replication_factor: defaults.default_replication_factor,
-            min_insync_replicas: defaults.min_insync_replicas,
-            unclean_leader_election: defaults.unclean_leader_election,
-            auto_leader_rebalance: defaults.auto_leader_rebalance,
-            leader_imbalance_check_ms: defaults.leader_imbalance_check_ms,
-            session_timeout_ms: defaults.session_timeout_ms,
-            check_config: |name, config| {
-                let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
-                topic_config::validate_topic(name, settings).map_err(|error| error.to_string())
-            },
-            ..Policy::default()
-        };
-        let machine = Controller::new(policy);
+        let machine = Controller::new(defaults.policy());
         let runtime = Handle::current();
         let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
         let (brokers, summaries) = (BTreeMap::new(), Vec::new());
@@ -198,8 +211,24 @@ impl ControllerHandle {
         receiver.await.ok()
     }
 
-    /// Opens a session. If the controller has stopped, the session is over at once.
+    /// Changes what holds for the whole cluster. A controller that has stopped has no use for it.
+    pub async fn configure(&self, defaults: ClusterDefaults) {
+        let _ = self.inbox.send(Arrival::Configured(defaults)).await;
+    }
+
+    /// Opens a broker's session. If the controller has stopped, the session is over at once.
     pub fn connect(&self) -> BrokerEnd {
+        self.open(false)
+    }
+
+    /// Opens a session for somebody who is no broker: told a snapshot and then every update, and answered as a broker is.
+    /// It is over at once if the controller has stopped or has not read its store yet, and when it is the active one no
+    /// more; then another may be opened.
+    pub fn watch(&self) -> BrokerEnd {
+        self.open(true)
+    }
+
+    fn open(&self, watches: bool) -> BrokerEnd {
         let (broker_end, controller_end) = session::session();
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (outbox, mut messages) = mpsc::channel(OUTBOX);
@@ -214,7 +243,7 @@ impl ControllerHandle {
             }
         });
         self.runtime.spawn(async move {
-            let connected = Arrival::Connected { session, outbox, ended: ended_sender };
+            let connected = Arrival::Connected { session, outbox, ended: ended_sender, watches };
             if inbox.send(connected).await.is_err() {
                 return;
             }
@@ -342,10 +371,14 @@ impl<S: AskStore> Shell<S> {
     fn arrive(&mut self, arrival: Arrival, requests: &mut Vec<StoreRequest>) -> bool {
         let input = match arrival {
             Arrival::Stop => return false,
-            Arrival::Connected { session, outbox, ended } => {
+            Arrival::Connected { session, outbox, ended, watches } => {
                 self.brokers.insert(session, Connected { outbox, _ended: ended });
-                return true;
+                if !watches {
+                    return true;
+                }
+                Input::Watch { session }
             }
+            Arrival::Configured(defaults) => Input::Configured(defaults.policy()),
             Arrival::Tick => Input::Tick,
             Arrival::Summarize(asker) => {
                 self.summaries.retain(|asker| !asker.is_closed());

@@ -124,6 +124,29 @@ fn new_topic(name: &str, partitions: i32) -> NewTopic {
     }
 }
 
+/// What a watcher is told next, requests' answers left out.
+async fn told(watcher: &mut BrokerEnd) -> Option<Arc<ClusterUpdate>> {
+    match watcher.receiver.recv().await? {
+        FromController::Update(update) => Some(update),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_sees_what_brokers_make_by_defaults_that_change_until_the_controller_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let controller = open(directory.path());
+    let mut broker = Broker::register(&controller, registration(1, None)).await.unwrap();
+    let mut watcher = controller.handle().watch();
+    assert_eq!(told(&mut watcher).await.unwrap().brokers.len(), 1);
+    controller.handle().configure(ClusterDefaults { num_partitions: 3, ..ClusterDefaults::default() }).await;
+    let topics = vec![NewTopic { name: "t".into(), ..NewTopic::default() }];
+    broker.topics(ControllerRequest::CreateTopics { topics, validate_only: false }).await;
+    assert_eq!(told(&mut watcher).await.unwrap().partitions.len(), 3);
+    controller.shutdown().await;
+    assert_eq!(told(&mut watcher).await, None);
+}
+
 fn open(directory: &Path) -> LocalController {
     LocalController::open(directory, ClusterDefaults::default()).unwrap()
 }

@@ -164,6 +164,15 @@ impl Cluster {
         self.input(Input::Said { session, message: ToController::Register(registration) });
     }
 
+    /// Somebody watches, who goes by `id` here and is no broker.
+    pub fn watch(&mut self, id: i32) {
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        self.brokers.insert(id, Broker { session: Some(session), ..Broker::default() });
+        self.input(Input::Watch { session });
+        self.settle();
+    }
+
     pub fn say(&mut self, id: i32, message: ToController) {
         let Some(session) = self.brokers[&id].session else { panic!("broker {id} is in no session") };
         self.input(Input::Said { session, message });

@@ -9,3 +9,4 @@ mod elections;
 mod fencing;
 mod proposals;
 mod sessions;
+mod watchers;
