@@ -27,6 +27,7 @@ use taffrail_protocol::Uuid;
 use crate::cell::Cell;
 use crate::clock::Clock;
 use crate::contest::Contests;
+use crate::directory::Directory;
 use crate::health::Health;
 use crate::held::Gathering;
 use crate::liveness::Liveness;
@@ -101,6 +102,7 @@ pub struct Controller {
     /// Where brokers are sent while this controller is not the active one.
     active: Option<String>,
     pub(crate) phase: Phase,
+    pub(crate) directory: Directory,
     pub(crate) cluster: ClusterCell,
     pub(crate) topics: Vec<TopicCell>,
     pub(crate) partitions: BTreeMap<u32, PartitionCell>,
@@ -151,6 +153,7 @@ impl Controller {
             policy,
             active: None,
             phase: Phase::New,
+            directory: Directory::default(),
             cluster: Cell::new(ObjectKey::Cluster),
             topics: (0..TOPIC_SLICES).map(|slice| Cell::new(ObjectKey::Topics(slice))).collect(),
             partitions: BTreeMap::new(),
@@ -201,6 +204,7 @@ impl Controller {
             Input::Deposed { active } => self.step_down(active),
             Input::Watch { session } => self.on_watch(session),
             Input::Configured(policy) => self.on_configured(policy),
+            Input::Directory(directory) => self.on_directory(directory),
             Input::SessionEnded { session } => self.on_session_ended(session),
             Input::Tick => self.on_tick(),
         }
@@ -238,6 +242,17 @@ impl Controller {
             self.dirty.extend(self.names.keys());
             self.contests.stir_all();
             self.liveness.stirred = true;
+        }
+    }
+
+    /// Brokers that are registered already are corrected.
+    fn on_directory(&mut self, directory: Directory) {
+        if self.directory != directory {
+            self.directory = directory;
+            // What is in flight was decided by what was known before.
+            if self.is_ready() && !self.cluster.waits(|waiting| matches!(waiting, ClusterIntent::Correct)) {
+                self.enqueue_cluster(ClusterIntent::Correct);
+            }
         }
     }
 
@@ -375,7 +390,8 @@ impl Controller {
         self.send_brokers_away(active.clone());
         let outputs = std::mem::take(&mut self.outputs);
         let next_store_request = self.next_store_request;
-        *self = Self { active, outputs, next_store_request, ..Self::new(self.policy) };
+        let directory = std::mem::take(&mut self.directory);
+        *self = Self { active, outputs, next_store_request, directory, ..Self::new(self.policy) };
     }
 
     /// Ends a session. Its broker may come back.

@@ -13,6 +13,7 @@ mod configs;
 pub mod conformance;
 mod contest;
 mod controller;
+pub mod directory;
 mod election;
 mod follow_up;
 mod health;

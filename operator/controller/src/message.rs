@@ -7,6 +7,7 @@ use std::fmt;
 use taffrail_control::session::{FromController, ToController};
 use taffrail_protocol::Uuid;
 
+use crate::directory::Directory;
 use crate::model::{Member, ObjectKey};
 use crate::policy::Policy;
 use crate::store::{StoreAnswer, StoreRequest, Version};
@@ -56,6 +57,8 @@ pub enum Input {
         /// The session.
         session: SessionId,
     },
+    /// What is known of brokers better than by themselves has changed. Without it their own word holds.
+    Directory(Directory),
     /// Time passed. Expected twice a second, and when [`Output::WakeIn`] asked for it.
     Tick,
 }

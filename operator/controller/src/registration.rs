@@ -6,6 +6,7 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
 use crate::configs;
+use crate::directory::Directory;
 use crate::message::SessionId;
 use crate::model::{BrokerState, ClusterState, Endpoint, Member, Other};
 use crate::requests::Ticket;
@@ -32,6 +33,8 @@ pub(crate) enum ClusterIntent {
         registration: Box<Registration>,
     },
     ReserveCreations,
+    /// What is known of brokers by others is to hold.
+    Correct,
     /// Brokers know of more than the store, and of topics up to that creation: none of it may be handed out again.
     LiftCounters {
         above: u64,
@@ -90,17 +93,20 @@ pub(crate) enum ClusterOutcome {
 
 type Decided = Verdict<ClusterIntent, ClusterOutcome>;
 
-/// Decides one intent on `state`. `in_use` says of brokers that must not be forgotten why.
+/// Decides one intent on `state`. `in_use` says of brokers that must not be forgotten why, and `directory` what is known of
+/// them better than by themselves.
 pub(crate) fn decide(
     state: &mut ClusterState,
     intent: ClusterIntent,
     random: &mut dyn FnMut() -> [u8; 16],
     in_use: &BTreeMap<i32, String>,
+    directory: &Directory,
 ) -> Decided {
     match intent {
         ClusterIntent::Register { session, registration } => {
             let before = state.clone();
             let outcome = register(state, &registration, random);
+            directory.correct_all(state);
             let intent = ClusterIntent::Register { session, registration };
             if matches!(outcome, ClusterOutcome::Refused { .. }) {
                 *state = before;
@@ -116,6 +122,13 @@ pub(crate) fn decide(
             let first = state.next_creation;
             state.next_creation += CREATION_BLOCK;
             Verdict::Changed(intent, ClusterOutcome::Creations { first })
+        }
+        ClusterIntent::Correct => {
+            if directory.correct_all(state) {
+                Verdict::Changed(intent, ClusterOutcome::Moot)
+            } else {
+                Verdict::Unchanged(intent, ClusterOutcome::Moot)
+            }
         }
         ClusterIntent::LiftCounters { above } => {
             state.next_creation = state.next_creation.max(above + 1);

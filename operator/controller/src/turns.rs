@@ -23,7 +23,7 @@ impl Controller {
                 let turn = self.cluster.turn(|state, intent| match intent {
                     // What was handed out since a backup is handed out again by a store that was restored from it.
                     ClusterIntent::AllocateProducerIds { .. } if gathers => Verdict::Later(intent),
-                    intent => registration::decide(state, intent, random, &in_use),
+                    intent => registration::decide(state, intent, random, &in_use, &self.directory),
                 });
                 match turn {
                     Turn::Nothing => {}
@@ -348,6 +348,9 @@ impl Controller {
     /// All is read: what is half done is gone on with, and what is not as it should be is mended.
     fn begin(&mut self) {
         self.phase = Phase::Ready;
+        if !self.directory.brokers.is_empty() {
+            self.enqueue_cluster(ClusterIntent::Correct);
+        }
         self.begin_to_gather();
         let nothing = TopicSlice::default();
         (0..TOPIC_SLICES).for_each(|slice| self.on_topics_committed(slice, &nothing));

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use taffrail_control::session::{self, BrokerEnd, FromController, ToController};
 use taffrail_control::topic_config;
+use taffrail_controller::directory::Directory;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::store::{AskStore, StoreNews, StoreOutcome, StoreRequest};
 use taffrail_controller::{Controller, Policy, Summary, Surroundings};
@@ -113,6 +114,10 @@ enum Arrival {
     },
     /// What holds for the whole cluster has changed.
     Configured(ClusterDefaults),
+    /// What is known of brokers better than by themselves.
+    Directory(Directory),
+    /// Another controller is the active one; its address, if it is known.
+    Deposed(Option<String>),
     /// A broker says something.
     Said { session: SessionId, message: Box<ToController> },
     /// A broker hung up.
@@ -214,6 +219,16 @@ impl ControllerHandle {
     /// Changes what holds for the whole cluster. A controller that has stopped has no use for it.
     pub async fn configure(&self, defaults: ClusterDefaults) {
         let _ = self.inbox.send(Arrival::Configured(defaults)).await;
+    }
+
+    /// Says what is known of brokers better than by themselves. A controller that has stopped has no use for it.
+    pub async fn inform(&self, directory: Directory) {
+        let _ = self.inbox.send(Arrival::Directory(directory)).await;
+    }
+
+    /// Another controller is the active one: brokers are sent there, and nothing is decided here any more (rule 32).
+    pub async fn depose(&self, active: Option<String>) {
+        let _ = self.inbox.send(Arrival::Deposed(active)).await;
     }
 
     /// Opens a broker's session. If the controller has stopped, the session is over at once.
@@ -379,6 +394,8 @@ impl<S: AskStore> Shell<S> {
                 Input::Watch { session }
             }
             Arrival::Configured(defaults) => Input::Configured(defaults.policy()),
+            Arrival::Directory(directory) => Input::Directory(directory),
+            Arrival::Deposed(active) => Input::Deposed { active },
             Arrival::Tick => Input::Tick,
             Arrival::Summarize(asker) => {
                 self.summaries.retain(|asker| !asker.is_closed());

@@ -5,6 +5,7 @@
 mod administration;
 mod cluster;
 mod controllers;
+mod directory;
 mod elections;
 mod fencing;
 mod proposals;
