@@ -1,3 +1,8 @@
 //! The cluster controller of Taffrail on Kubernetes.
 
+pub mod access;
+pub mod admin;
+pub mod fleet;
+pub mod metrics;
+pub mod options;
 pub mod store;
