@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use taffrail_control::broker_config::ConfigError;
 use taffrail_controller_service::LocalController;
 use taffrail_log::{FileStorage, inspect};
 use tokio::task::JoinSet;
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::admin::{AdminServer, Readiness};
 use crate::config::cli::DevOptions;
 use crate::config::cluster_options::DEFAULT_LISTENER;
-use crate::config::{BrokerConfig, ConfigError, dev_settings};
+use crate::config::{BrokerConfig, dev_settings};
 use crate::controller_address::ControllerAddress;
 use crate::lifecycle::{BrokerListener, BrokerSetup, StartError};
 use crate::metrics::Metrics;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use taffrail_control::broker_config::ConfigError;
 use taffrail_log::dump::{self, DumpOptions};
+use taffrail_server::config::BrokerConfig;
 use taffrail_server::config::cli::{Cli, Command, DumpLogOptions, LogFilter};
-use taffrail_server::config::{BrokerConfig, ConfigError};
 use taffrail_server::{dev, logging, run_broker, run_controller};
 
 /// The exit status for options and settings that are not valid, as clap has it.

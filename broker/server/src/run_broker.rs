@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use taffrail_control::broker_config::ConfigError;
 use taffrail_control::grpc::client::{ControllerUrl, RemoteController};
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use crate::admin::{AdminServer, Readiness};
+use crate::config::BrokerConfig;
 use crate::config::cluster_options::{BrokerOptions, ListenerAddress};
 use crate::config::file::{self, ConfigFileError};
-use crate::config::{BrokerConfig, ConfigError};
 use crate::controller_address::ControllerAddress;
 use crate::lifecycle::{BrokerListener, BrokerSetup};
 use crate::metrics::Metrics;

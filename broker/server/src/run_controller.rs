@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use taffrail_control::broker_config::ConfigError;
 use taffrail_controller_service::{ClusterDefaults, GrpcServer, LocalController, SharedToken};
 use tokio::net::TcpListener;
 
 use crate::admin::{AdminServer, AdminState, Readiness, Step};
+use crate::config::BrokerConfig;
 use crate::config::cluster_options::ControllerOptions;
-use crate::config::{BrokerConfig, ConfigError};
 use crate::metrics::ControllerScrape;
 use crate::node::{self, StopSignals};
 

@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_control::config_value::{
-    ConfigEntry, ConfigSource, ConfigSynonym, ConfigValue, accepted, nearest, parse, shortened,
-};
-use taffrail_control::topic_config::{self, BrokerLayer, TopicConfig, TopicKey};
+use taffrail_control::broker_config::{BrokerKey, ConfigError, Settable, check};
+use taffrail_control::config_value::{ConfigEntry, ConfigSource, ConfigSynonym, ConfigValue, parse};
+use taffrail_control::topic_config::{self, BrokerLayer, TopicConfig};
 
 use taffrail_controller_service::ClusterDefaults;
-
-use super::keys::{BrokerKey, Handling, Settable};
 
 /// What `taffrail dev` with this many brokers sets before the user's settings, where one would be surprised by Kafka's
 /// defaults: one broker cannot hold three replicas of the offsets topic, and whoever asks for three brokers wants records
@@ -24,72 +21,6 @@ pub fn dev_settings(brokers: u16) -> Vec<(&'static str, String)> {
         settings.push(("min.insync.replicas", "2".to_owned()));
     }
     settings
-}
-
-/// Why a broker does not start with the settings it was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// No such key.
-    #[error("unknown configuration key {key:?}{}", did_you_mean(*nearest))]
-    UnknownKey {
-        /// What was set.
-        key: String,
-        /// The key that was probably meant.
-        nearest: Option<&'static str>,
-    },
-    /// Not a value of this key.
-    #[error("configuration {key}={value}: the value is not valid, expected {accepted}")]
-    InvalidValue {
-        /// The key.
-        key: &'static str,
-        /// What was set.
-        value: String,
-        /// What would have been taken.
-        accepted: String,
-    },
-    /// A value that Kafka would follow and Taffrail does not follow yet.
-    #[error(
-        "configuration {key}={value} is not supported yet: {because}. Leave the key out{}",
-        or_set_it_to(*default)
-    )]
-    NotHonoured {
-        /// The key.
-        key: &'static str,
-        /// What was set.
-        value: String,
-        /// What is missing.
-        because: &'static str,
-        /// The only value that is taken today, if there is one.
-        default: Option<&'static str>,
-    },
-    /// Something other than this key decides.
-    #[error("configuration {key} cannot be set: {decided}")]
-    DecidedElsewhere {
-        /// The key.
-        key: &'static str,
-        /// Which option or which part of the cluster decides.
-        decided: &'static str,
-    },
-    /// Two settings that exclude each other.
-    #[error("configuration {low}={low_value} is above {high}={high_value}; it must not be")]
-    Conflict {
-        /// The key that must have the lower value.
-        low: &'static str,
-        /// Its value.
-        low_value: i64,
-        /// The key that must have the higher value.
-        high: &'static str,
-        /// Its value.
-        high_value: i64,
-    },
-}
-
-fn did_you_mean(nearest: Option<&'static str>) -> String {
-    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
-}
-
-fn or_set_it_to(default: Option<&'static str>) -> String {
-    default.map(|default| format!(" or set it to its default, {default:?}")).unwrap_or_default()
 }
 
 /// A limit that was lowered to stay within the memory there is.
@@ -445,43 +376,6 @@ fn lower(key: &'static str, value: i64, limit: i64, lowered: &mut Vec<Lowered>) 
     value.min(limit)
 }
 
-fn check(name: &str, value: &str) -> Result<(), ConfigError> {
-    let key = BrokerKey::find(name)
-        .ok_or_else(|| ConfigError::UnknownKey { key: shortened(name), nearest: suggestion(name) })?;
-    check_value(key, value)
-}
-
-/// Checks a value of a known key.
-pub(super) fn check_value(key: &'static BrokerKey, value: &str) -> Result<(), ConfigError> {
-    if let Handling::DecidedElsewhere(decided) = key.handling {
-        return Err(ConfigError::DecidedElsewhere { key: key.name, decided });
-    }
-    // A password that was mistyped must not end up in a log.
-    let shown = || if key.config_type.is_sensitive() { "***".to_owned() } else { shortened(value) };
-    let wanted = parse(key.config_type, key.accepts, value).ok_or_else(|| ConfigError::InvalidValue {
-        key: key.name,
-        value: shown(),
-        accepted: accepted(key.config_type, key.accepts),
-    })?;
-    match key.handling {
-        Handling::OnlyDefault(because) if Some(&wanted) != default(key).as_ref() => {
-            Err(ConfigError::NotHonoured { key: key.name, value: shown(), because, default: key.default })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The broker key that gives the topic key `name` its default, else the nearest broker key.
-pub(super) fn suggestion(name: &str) -> Option<&'static str> {
-    let of_topic_key =
-        TopicKey::find(name).and_then(|key| key.broker_synonyms.first()).map(|synonym| synonym.key);
-    of_topic_key.or_else(|| nearest(name, BrokerKey::all().map(|key| key.name)))
-}
-
-fn default(key: &BrokerKey) -> Option<ConfigValue> {
-    parse(key.config_type, key.accepts, key.default?)
-}
-
 /// Checked settings, with the table behind them.
 struct Values<'a>(&'a BTreeMap<String, String>);
 
@@ -490,7 +384,7 @@ impl Values<'_> {
     fn value(&self, name: &str) -> Option<ConfigValue> {
         let key = BrokerKey::find_any(name)?;
         let set = self.0.get(name).and_then(|text| parse(key.config_type, key.accepts, text));
-        set.or_else(|| default(key))
+        set.or_else(|| key.default_value())
     }
 
     fn long(&self, name: &str) -> i64 {
@@ -513,7 +407,7 @@ impl Values<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::RACK_AWARE_SELECTOR;
+    use taffrail_control::broker_config::{Handling, RACK_AWARE_SELECTOR};
     use taffrail_control::config_value::ConfigType;
 
     fn config(settings: &[(&str, &str)]) -> BrokerConfig {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use taffrail_control::broker_config::{BrokerKey, ConfigError, Settable, check_value, suggestion};
 use taffrail_control::session::{ApiError, BrokerConfigRecord, ConfigOp};
 use taffrail_protocol::ErrorCode;
 
-use super::broker::{BrokerConfig, ConfigError, check_value, suggestion};
-use super::keys::{BrokerKey, Settable};
+use super::broker::BrokerConfig;
 
 /// A broker's configuration as it is now.
 pub struct LiveConfig {

@@ -1,7 +1,7 @@
 //! Keys that Apache Kafka does not have.
 
-use taffrail_control::config_value::Accepts::AtLeast;
-use taffrail_control::config_value::ConfigType::Long;
+use crate::config_value::Accepts::AtLeast;
+use crate::config_value::ConfigType::Long;
 
 use super::{BrokerKey, Handling};
 

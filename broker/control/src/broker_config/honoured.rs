@@ -1,7 +1,7 @@
 //! The keys that Taffrail acts on.
 
-use taffrail_control::config_value::Accepts::{self, Any, AtLeast, Between, OneOf};
-use taffrail_control::config_value::ConfigType::{self, Boolean, Int, Long, Short, String};
+use crate::config_value::Accepts::{self, Any, AtLeast, Between, OneOf};
+use crate::config_value::ConfigType::{self, Boolean, Int, Long, Short, String};
 
 use super::{BrokerKey, Handling};
 

@@ -1,9 +1,7 @@
 //! The keys of Apache Kafka that Taffrail knows and does not act on: what they belong to stands once for each area.
 
-use taffrail_control::config_value::Accepts::{
-    self, Any, AtLeast, Between, Fraction, OneOf, OneOfAnyCase, OrBetween,
-};
-use taffrail_control::config_value::ConfigType::{
+use crate::config_value::Accepts::{self, Any, AtLeast, Between, Fraction, OneOf, OneOfAnyCase, OrBetween};
+use crate::config_value::ConfigType::{
     self, Boolean, Class, Double, Int, List, Long, Password, Short, String,
 };
 

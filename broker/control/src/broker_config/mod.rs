@@ -2,15 +2,17 @@
 //! Taffrail acts on ([`honoured`]) and those that it knows and refuses to change ([`later`]). Beside these, the keys that
 //! can only be set while a broker runs ([`dynamic`]), and those that are not Kafka's ([`own`]).
 
+mod check;
 mod dynamic;
 mod honoured;
 mod later;
 mod own;
 
-#[cfg(test)]
+use crate::config_value::{Accepts, ConfigType, ConfigValue, parse};
+use crate::topic_config::TopicKey;
+
+pub use check::{ConfigError, check, check_value, suggestion};
 pub use honoured::RACK_AWARE_SELECTOR;
-use taffrail_control::config_value::{Accepts, ConfigType};
-use taffrail_control::topic_config::TopicKey;
 
 /// One broker configuration key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +54,11 @@ pub enum Settable {
 }
 
 impl BrokerKey {
+    /// Its default as a value.
+    pub fn default_value(&self) -> Option<ConfigValue> {
+        parse(self.config_type, self.accepts, self.default?)
+    }
+
     /// When it can be set.
     pub fn settable(&self) -> Settable {
         let gives_default =
@@ -93,8 +100,6 @@ impl BrokerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_control::config_value::parse;
-    use taffrail_control::topic_config::TopicKey;
 
     /// Apache Kafka 4.1.1's `KafkaConfig`: name, type, default (`-` for none).
     const KAFKA_4_1: &str = include_str!("kafka_4_1.txt");
@@ -156,7 +161,7 @@ mod tests {
                 assert_eq!(key.default, synonym.default, "{}", synonym.key);
                 assert_eq!(
                     key.handling == Handling::Honoured,
-                    topic_key.honoured == taffrail_control::topic_config::Honoured::Fully,
+                    topic_key.honoured == crate::topic_config::Honoured::Fully,
                     "{}",
                     synonym.key
                 );

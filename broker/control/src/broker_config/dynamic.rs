@@ -1,7 +1,7 @@
 //! The keys that can only be set while a broker runs (Kafka's `QuotaConfig`, the part of a broker).
 
-use taffrail_control::config_value::Accepts::AtLeast;
-use taffrail_control::config_value::ConfigType::Long;
+use crate::config_value::Accepts::AtLeast;
+use crate::config_value::ConfigType::Long;
 
 use super::{BrokerKey, Handling};
 
