@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod cluster;
 pub mod fleet;
 pub mod metrics;
 pub mod options;
