@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod admin;
+pub mod calls;
 pub mod cluster;
+pub mod events;
 pub mod fleet;
 pub mod metrics;
 pub mod options;

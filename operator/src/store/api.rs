@@ -229,7 +229,7 @@ pub(super) fn cause(error: kube::Error, bytes: usize) -> Cause {
 }
 
 /// An error with all that it was caused by, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -34,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc, watch as latest};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use api::chain;
 use api::{Calls, Put};
 pub use fault::{Attempt, Cause, Site, StoreHealth};
 use objects::{KINDS, Place};
