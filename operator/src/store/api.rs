@@ -123,7 +123,7 @@ impl Calls {
             let request = Request::new(&path).list(&page(next));
             let answer = self.ask::<Page<Found>>(request).await.map_err(|cause| (None, cause))?;
             let page = answer.map_err(|error| (None, cause(error, 0)))?;
-            for found in &page.items {
+            for found in page.items.iter().flatten() {
                 let key = self.place.key(kind, &found.metadata.name);
                 all.extend(self.place.decode(kind, found).map_err(|cause| (key, cause))?);
             }
@@ -145,7 +145,7 @@ impl Calls {
         loop {
             let request = Request::new(&path).list_metadata(&page(next));
             let page: Page<Glimpse> = self.ask(request).await?.map_err(|error| cause(error, 0))?;
-            for Glimpse { metadata } in &page.items {
+            for Glimpse { metadata } in page.items.iter().flatten() {
                 if let Some(key) = self.place.key(kind, &metadata.name) {
                     all.push((key, version(&metadata.resource_version)?));
                 }

@@ -158,7 +158,8 @@ pub(super) struct Glimpse {
 #[derive(Debug, Deserialize)]
 pub(super) struct Page<T> {
     pub(super) metadata: PageMetadata,
-    pub(super) items: Vec<T>,
+    /// Null where a list of metadata is empty.
+    pub(super) items: Option<Vec<T>>,
 }
 
 /// The metadata of a page.
@@ -286,6 +287,15 @@ mod tests {
         assert!(write(i64::MAX as u64).is_ok());
         let refused = write(i64::MAX as u64 + 1).unwrap_err();
         assert!(refused.to_string().contains("9223372036854775808"), "{refused}");
+    }
+
+    #[test]
+    fn a_list_without_items_is_empty() {
+        for items in ["[]", "null"] {
+            let page = format!(r#"{{"metadata": {{"resourceVersion": "7"}}, "items": {items}}}"#);
+            let page: Page<Glimpse> = serde_json::from_str(&page).unwrap();
+            assert_eq!(page.items.iter().flatten().count(), 0);
+        }
     }
 
     #[test]
