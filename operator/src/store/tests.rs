@@ -105,7 +105,12 @@ impl Asker {
     }
 
     fn faults(&self) -> Vec<String> {
-        self.store.health().borrow().sentences().filter(|sentence| !sentence.contains("watch")).collect()
+        self.store
+            .health()
+            .borrow()
+            .sentences()
+            .filter(|sentence| !sentence.starts_with("cannot watch"))
+            .collect()
     }
 }
 
