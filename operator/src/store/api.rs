@@ -20,6 +20,9 @@ const PAGE: u32 = 50;
 /// How long a connection may take to come about.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
+/// What etcd takes in one request, unless it is told otherwise, is 1.5 MiB; the API server adds to what it is sent.
+const ETCD_BYTES: usize = 1_500_000;
+
 /// What became of a put that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
@@ -219,8 +222,8 @@ pub(super) fn cause(error: kube::Error, bytes: usize) -> Cause {
     let Status { code, message, reason, .. } = *status;
     match code {
         413 => Cause::TooLarge { bytes, message },
-        // So says an API server whose etcd takes less than it does itself.
-        500 if message.contains("request is too large") => Cause::TooLarge { bytes, message },
+        // So says an API server whose etcd takes less than it does itself, in words of etcd's or of the way there.
+        500 if bytes > ETCD_BYTES => Cause::TooLarge { bytes, message },
         429 | 500.. => Cause::Unavailable { code, message },
         401 | 403 => Cause::Forbidden { code, message },
         404 if reason != "NotFound" || message.starts_with("the server could not find") => Cause::UnknownKind,
