@@ -5,6 +5,8 @@ mod api;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Runs scenarios on whole systems.
 #[derive(Debug, Parser)]
@@ -22,7 +24,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // What goes wrong on purpose need not be told, unless somebody asks for it with RUST_LOG.
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let Command::Api(options) = Cli::parse().command;
     match api::run(options).await {
