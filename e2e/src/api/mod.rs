@@ -1,5 +1,6 @@
 //! Scenarios on a real control plane, one by one, each in a namespace of its own.
 
+mod admission;
 mod asker;
 mod store;
 
@@ -38,6 +39,7 @@ impl Stage<'_> {
 type Scenario = for<'a> fn(Stage<'a>) -> BoxFuture<'a, Result<String>>;
 
 const SCENARIOS: &[(&str, Scenario)] = &[
+    ("admission", |stage| admission::admission(stage).boxed()),
     ("store-conformance", |stage| store::conformance(stage).boxed()),
     ("store-conflicts", |stage| store::conflicts(stage).boxed()),
     ("store-watch", |stage| store::watch(stage).boxed()),
