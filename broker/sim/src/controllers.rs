@@ -46,6 +46,7 @@ impl World {
             session_grace_ms: 300,
             min_insync_replicas: self.scenario.min_isr,
             default_replication_factor: self.scenario.replication_factor,
+            isr_coalesce_ms: self.scenario.isr_coalesce_ms,
             ..Policy::default()
         };
         self.hosts[at] = Host { run, controller: Some(Controller::new(policy)), sessions: BTreeMap::new() };

@@ -55,6 +55,8 @@ pub struct Scenario {
     pub twice_permille: u64,
     /// Of a thousand requests to the store, so many are not simply answered.
     pub store_trouble_permille: u64,
+    /// How long proposals of in-sync replicas wait for one another at the controller. Milliseconds.
+    pub isr_coalesce_ms: u64,
 }
 
 impl Scenario {
@@ -91,6 +93,7 @@ impl Scenario {
             loss_permille: rng.pick(&[0, 5, 30]).unwrap_or(0),
             twice_permille: rng.pick(&[0, 5, 30]).unwrap_or(0),
             store_trouble_permille: rng.pick(&[0, 20, 100]).unwrap_or(0),
+            isr_coalesce_ms: rng.pick(&[0, 150]).unwrap_or(0),
         }
     }
 }

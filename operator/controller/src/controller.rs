@@ -26,6 +26,7 @@ use taffrail_protocol::Uuid;
 
 use crate::cell::Cell;
 use crate::clock::Clock;
+use crate::coalesce::Coalescing;
 use crate::contest::Contests;
 use crate::directory::Directory;
 use crate::health::Health;
@@ -124,6 +125,8 @@ pub struct Controller {
     pub(crate) health: Health,
     pub(crate) contests: Contests,
     pub(crate) clock: Clock,
+    /// Slices whose proposals wait for one another.
+    pub(crate) coalescing: Coalescing,
     /// When the balance of leaders was last looked at.
     pub(crate) balanced_ms: u64,
     /// Proposals whose leaders are yet to be told that they were not taken.
@@ -169,6 +172,7 @@ impl Controller {
             health: Health::default(),
             contests: Contests::default(),
             clock: Clock::default(),
+            coalescing: Coalescing::default(),
             balanced_ms: 0,
             refused_isrs: BTreeMap::new(),
             requests: Requests::default(),
@@ -221,6 +225,7 @@ impl Controller {
             self.see_to_shutdowns();
             self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
             self.balance_leaders();
+            self.end_coalescing();
         }
     }
 
@@ -313,6 +318,7 @@ impl Controller {
             let Some(key) = self.ready.pop_first() else { break };
             self.give_turn(key, surroundings);
         }
+        self.wake_for_proposals();
         self.tell_brokers();
         self.grant_shutdowns();
     }

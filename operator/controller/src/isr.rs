@@ -63,6 +63,7 @@ impl Controller {
             if full {
                 self.refuse_isr(session, &proposal, IsrRefusal::StaleEpoch);
             } else {
+                self.begin_to_coalesce(slice);
                 self.enqueue_partitions(slice, PartitionIntent::Propose { session, sender, proposal });
             }
         }

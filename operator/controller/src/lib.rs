@@ -9,6 +9,7 @@
 
 mod cell;
 mod clock;
+mod coalesce;
 mod configs;
 pub mod conformance;
 mod contest;

@@ -34,6 +34,9 @@ pub struct Policy {
     pub shutdown_patience_ms: u64,
     /// How long replicas have to answer how far their logs reach, before an election that may lose records.
     pub log_ends_timeout_ms: u64,
+    /// How long proposals of in-sync replicas may wait so that those of one slice share a write; 0 where a write costs
+    /// little.
+    pub isr_coalesce_ms: u64,
     /// Kafka's `auto.leader.rebalance.enable`.
     pub auto_leader_rebalance: bool,
     /// Kafka's `leader.imbalance.check.interval.seconds`, in milliseconds.
@@ -59,6 +62,7 @@ impl Default for Policy {
             session_grace_ms: 30,
             shutdown_patience_ms: 3_000,
             log_ends_timeout_ms: 2_000,
+            isr_coalesce_ms: 0,
             auto_leader_rebalance: true,
             leader_imbalance_check_ms: 300_000,
             leader_imbalance_percentage: 10,

@@ -145,6 +145,11 @@ pub trait AskStore: Send + 'static {
     /// Takes a batch, and answers at once what it can. All other requests are answered once each, as [`StoreNews`] and within
     /// a time that the store sees to. Called from a thread that may block, for as long as nothing else needs to be decided.
     fn ask(&mut self, batch: Vec<StoreRequest>) -> Vec<StoreAnswer>;
+
+    /// [`crate::Policy::isr_coalesce_ms`] over this store: nothing where a write costs little.
+    fn isr_coalesce_ms(&self) -> u64 {
+        0
+    }
 }
 
 impl<S: Store + Send + 'static> AskStore for S {

@@ -80,7 +80,7 @@ impl Controller {
     fn give_partition_turn(&mut self, number: u32) {
         let gathers = self.awaits_brokers();
         let may_decide = |cell: &PartitionCell| !gathers || cell.wants_read();
-        if !self.partitions.get(&number).is_some_and(may_decide) {
+        if !self.partitions.get(&number).is_some_and(may_decide) || self.coalesces(number) {
             return;
         }
         let Some(mut cell) = self.partitions.remove(&number) else { return };

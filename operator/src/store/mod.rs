@@ -49,6 +49,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// next attempt.
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How long proposals of in-sync replicas may wait for others of their slice: each write stores all of it, and etcd keeps
+/// what was written in the last five minutes.
+const ISR_COALESCE_MS: u64 = 150;
+
 /// Whose memory it is, and who writes it.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -163,6 +167,10 @@ impl AskStore for KubeStore {
             }
         }
         Vec::new()
+    }
+
+    fn isr_coalesce_ms(&self) -> u64 {
+        ISR_COALESCE_MS
     }
 }
 

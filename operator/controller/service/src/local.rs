@@ -70,7 +70,7 @@ impl Default for ClusterDefaults {
 }
 
 impl ClusterDefaults {
-    fn policy(self) -> Policy {
+    fn policy(self, store: &impl AskStore) -> Policy {
         Policy {
             default_partitions: self.num_partitions,
             default_replication_factor: self.default_replication_factor,
@@ -79,6 +79,7 @@ impl ClusterDefaults {
             auto_leader_rebalance: self.auto_leader_rebalance,
             leader_imbalance_check_ms: self.leader_imbalance_check_ms,
             session_timeout_ms: self.session_timeout_ms,
+            isr_coalesce_ms: store.isr_coalesce_ms(),
             check_config: |name, config| {
                 let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
                 topic_config::validate_topic(name, settings).map_err(|error| error.to_string())
@@ -175,7 +176,7 @@ impl LocalController {
         let urandom = File::open("/dev/urandom").map_err(StartControllerError::Random)?;
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (stopped_sender, stopped) = oneshot::channel();
-        let machine = Controller::new(defaults.policy());
+        let machine = Controller::new(defaults.policy(&store));
         let runtime = Handle::current();
         let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
         let (brokers, summaries) = (BTreeMap::new(), Vec::new());
@@ -393,7 +394,7 @@ impl<S: AskStore> Shell<S> {
                 }
                 Input::Watch { session }
             }
-            Arrival::Configured(defaults) => Input::Configured(defaults.policy()),
+            Arrival::Configured(defaults) => Input::Configured(defaults.policy(&self.store)),
             Arrival::Directory(directory) => Input::Directory(directory),
             Arrival::Deposed(active) => Input::Deposed { active },
             Arrival::Tick => Input::Tick,

@@ -129,3 +129,67 @@ fn a_proposal_whose_write_was_lost_is_decided_anew_on_what_is_stored() {
         assert!(told < refused || refused.is_none(), "the record goes before the refusal: {inbox:?}");
     }
 }
+
+/// Three brokers, and proposals wait 150 ms.
+fn coalescing() -> Cluster {
+    Cluster::start(3, Policy { isr_coalesce_ms: 150, ..Policy::default() })
+}
+
+#[test]
+fn proposals_of_a_slice_wait_for_one_another_where_a_write_is_dear() {
+    let mut cluster = coalescing();
+    let topic = cluster.create("t", &[&[1, 2, 3], &[2, 3, 1]], &[]);
+    let (begun_ms, writes) = (cluster.now_ms, cluster.writes);
+    let proposal = cluster.proposal(topic, 0, &cluster.members(&[1, 2]));
+    cluster.propose(1, vec![proposal]);
+    assert_eq!(cluster.wake_ms, Some(begun_ms + 150), "the first of them counts");
+    cluster.pass(100, 50, &[1, 2, 3]);
+    let proposal = cluster.proposal(topic, 1, &cluster.members(&[2, 3]));
+    cluster.propose(2, vec![proposal]);
+    assert_eq!((cluster.writes - writes, cluster.wake_ms), (0, Some(begun_ms + 150)));
+    cluster.pass(50, 50, &[1, 2, 3]);
+    assert_eq!(cluster.writes - writes, 1);
+    assert_eq!((cluster.state(topic, 0).2, cluster.state(topic, 1).2), (vec![1, 2], vec![2, 3]));
+    assert!(cluster.told(1, topic, 0).is_some_and(|record| record.partition_epoch == 1));
+    // The next is the first again.
+    cluster.wake_ms = None;
+    let (begun_ms, writes) = (cluster.now_ms, cluster.writes);
+    let proposal = cluster.proposal(topic, 0, &cluster.members(&[1]));
+    cluster.propose(1, vec![proposal]);
+    assert_eq!((cluster.writes - writes, cluster.wake_ms), (0, Some(begun_ms + 150)));
+}
+
+#[test]
+fn what_else_is_decided_on_a_slice_waits_for_no_proposal_and_takes_them_along() {
+    let mut cluster = coalescing();
+    let topic = cluster.create("t", &[&[1, 2, 3], &[3, 1, 2]], &[]);
+    let proposal = cluster.proposal(topic, 0, &cluster.members(&[1, 2]));
+    cluster.propose(1, vec![proposal]);
+    assert_eq!(cluster.state(topic, 0).2, [1, 2, 3]);
+    cluster.kill(3, &[1, 2]);
+    assert_eq!((cluster.state(topic, 0).2, cluster.state(topic, 1).0), (vec![1, 2], Some(1)));
+    let record = cluster.record(topic, 0);
+    assert_eq!(record.partition_epoch, 1, "the proposal was decided before the broker was missed");
+}
+
+#[test]
+fn proposals_that_wait_while_their_slice_is_written_are_not_put_off_again() {
+    let mut cluster = coalescing();
+    let topic = cluster.create("t", &[&[1, 2, 3], &[3, 1, 2]], &[]);
+    let incarnation = cluster.brokers[&1].incarnation;
+    let proposals = vec![cluster.proposal(topic, 0, &cluster.members(&[1, 2]))];
+    cluster.say(1, taffrail_control::session::ToController::ProposeIsr { incarnation, proposals });
+    cluster.now_ms += 150;
+    cluster.input(Input::Tick);
+    assert_eq!(cluster.asked.len(), 1, "the write is on its way");
+    let incarnation = cluster.brokers[&3].incarnation;
+    let proposals = vec![cluster.proposal(topic, 1, &cluster.members(&[3, 1]))];
+    cluster.say(3, taffrail_control::session::ToController::ProposeIsr { incarnation, proposals });
+    let before = std::mem::take(&mut cluster.asked);
+    cluster.now_ms += 150;
+    cluster.input(Input::Tick);
+    assert_eq!(cluster.asked, [], "one write of a slice at a time");
+    cluster.asked = before;
+    cluster.settle();
+    assert_eq!((cluster.state(topic, 0).2, cluster.state(topic, 1).2), (vec![1, 2], vec![3, 1]));
+}
