@@ -4,6 +4,7 @@ pub mod access;
 pub mod admin;
 pub mod calls;
 pub mod cluster;
+mod connection;
 pub mod events;
 pub mod fleet;
 pub mod metrics;

@@ -1,7 +1,6 @@
 //! Single calls of the Kubernetes API: each within a deadline of its own, sent once, and told apart by what its answer
 //! means to a compare-and-swap.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{GetParams, ListParams, PostParams};
@@ -11,14 +10,13 @@ use serde::de::DeserializeOwned;
 use taffrail_controller::model::{Object, ObjectKey};
 use taffrail_controller::store::{ObjectKind, Stored, Version};
 
+use crate::connection::Connection;
+
 use super::fault::Cause;
 use super::objects::{Found, Glimpse, Kind, Page, Place, version};
 
 /// How many objects are asked for in one page of a list: 5 MB where they are as large as they get.
 const PAGE: u32 = 50;
-
-/// How long a connection may take to come about.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What etcd takes in one request, unless it is told otherwise, is 1.5 MiB; the API server adds to what it is sent.
 const ETCD_BYTES: usize = 1_500_000;
@@ -34,53 +32,16 @@ pub(super) enum Put {
 #[derive(Debug)]
 pub(super) struct Calls {
     pub(super) place: Place,
-    config: Config,
-    deadline: Duration,
-    /// Replaced, with its connections, when it did not answer: one that is dead would be asked again otherwise.
-    client: Mutex<Connected>,
-}
-
-#[derive(Clone)]
-struct Connected {
-    client: Client,
-    generation: u64,
-}
-
-impl std::fmt::Debug for Connected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connected").field("generation", &self.generation).finish_non_exhaustive()
-    }
+    connection: Connection,
 }
 
 impl Calls {
-    /// `config` is used but for what must be so here. Nothing is sent twice: a put that is sent again after it was
-    /// carried out would be answered with the conflict that it made itself.
     pub(super) fn new(config: &Config, place: Place, deadline: Duration) -> Result<Self, kube::Error> {
-        let mut config = config.clone();
-        config.default_retry = false;
-        config.connect_timeout = Some(CONNECT_DEADLINE.min(deadline));
-        let client = Mutex::new(Connected { client: Client::try_from(config.clone())?, generation: 0 });
-        Ok(Self { place, config, deadline, client })
-    }
-
-    fn connected(&self) -> Connected {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Ok(Self { place, connection: Connection::new(config, deadline)? })
     }
 
     pub(super) fn deadline(&self) -> Duration {
-        self.deadline
-    }
-
-    /// Leaves the connections of a client that did not answer, unless somebody has.
-    fn leave(&self, generation: u64) {
-        let mut connected = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if connected.generation != generation {
-            return;
-        }
-        match Client::try_from(self.config.clone()) {
-            Ok(client) => *connected = Connected { client, generation: generation + 1 },
-            Err(error) => tracing::warn!("cannot open new connections to the Kubernetes API: {error}"),
-        }
+        self.connection.deadline()
     }
 
     /// Does what `call` does, within the deadline.
@@ -88,14 +49,7 @@ impl Calls {
         &self,
         call: impl AsyncFnOnce(Client) -> Result<T, kube::Error>,
     ) -> Result<Result<T, kube::Error>, Cause> {
-        let Connected { client, generation } = self.connected();
-        match tokio::time::timeout(self.deadline, call(client)).await {
-            Ok(answer) => Ok(answer),
-            Err(_) => {
-                self.leave(generation);
-                Err(Cause::NoAnswer { after: self.deadline })
-            }
-        }
+        Ok(self.connection.within(call).await?)
     }
 
     async fn ask<T: DeserializeOwned>(

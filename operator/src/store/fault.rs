@@ -8,6 +8,8 @@ use taffrail_controller::model::DecodeObjectError;
 use taffrail_controller::store::ObjectKind;
 use tokio::sync::watch;
 
+use crate::connection::NoAnswer;
+
 /// What the store wanted to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attempt {
@@ -87,6 +89,12 @@ impl Cause {
     /// Whether waiting may help, and nobody has to do anything.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::NoAnswer { .. } | Self::Unreachable { .. } | Self::Unavailable { .. })
+    }
+}
+
+impl From<NoAnswer> for Cause {
+    fn from(NoAnswer { after }: NoAnswer) -> Self {
+        Self::NoAnswer { after }
     }
 }
 
