@@ -7,6 +7,7 @@ pub mod cluster;
 mod connection;
 pub mod events;
 pub mod fleet;
+pub mod lease;
 pub mod metrics;
 pub mod options;
 pub mod store;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod asker;
+mod lease;
 mod store;
 
 use std::time::Instant;
@@ -45,6 +46,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("store-watch", |stage| store::watch(stage).boxed()),
     ("store-later-release", |stage| store::later_release(stage).boxed()),
     ("store-too-large", |stage| store::too_large(stage).boxed()),
+    ("lease-handover", |stage| lease::handover(stage).boxed()),
+    ("lease-api-away", |stage| lease::api_server_away(stage).boxed()),
     ("store-api-killed", |stage| store::api_server_killed(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];
