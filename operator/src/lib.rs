@@ -5,6 +5,7 @@ pub mod admin;
 pub mod calls;
 pub mod cluster;
 mod connection;
+pub mod context;
 pub mod events;
 pub mod fleet;
 pub mod lease;
