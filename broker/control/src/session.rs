@@ -367,6 +367,34 @@ pub struct ClusterUpdate {
     pub partitions: Vec<PartitionRecord>,
     /// Dynamic broker configuration that changed; in a snapshot all there is.
     pub broker_configs: Vec<BrokerConfigRecord>,
+    /// Which objects wish for topics, by topic id, where that changed. For those who watch in the controller's process;
+    /// brokers have no use for it, and it is not sent to them.
+    pub wishes: Vec<(Uuid, Option<TopicWish>)>,
+}
+
+/// The object, outside of the cluster, that wishes for a topic: a `Topic` in Kubernetes. It is remembered with the topic,
+/// so that an object that went while nobody looked is missed all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicWish {
+    /// The object's name.
+    pub object: String,
+    /// The object's uid: one made again under the name has another.
+    pub uid: String,
+    /// What is to become of the topic without the object.
+    pub after: AfterWish,
+    /// Since when the object is gone, in milliseconds since 1970; `None` while nobody knows that it is.
+    pub gone_since_ms: Option<u64>,
+}
+
+/// What becomes of a topic whose object is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterWish {
+    /// It is deleted after a grace period.
+    Delete,
+    /// It stays.
+    Retain,
+    /// It was to be deleted, but it is not certain that a person deleted the object: it stays until a person decides.
+    Hold,
 }
 
 /// Dynamic configuration of one broker or of all (KIP-226).

@@ -156,6 +156,7 @@ pub(crate) async fn too_large(stage: Stage<'_>) -> Result<String> {
             config: [("key".to_owned(), "x".repeat(megabytes << 20))].into(),
             deleting_since_ms: None,
             pieces: Vec::new(),
+            wish: None,
             other: Other::new(),
         };
         let topics = [("large".to_owned(), entry)].into();

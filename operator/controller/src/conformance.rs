@@ -81,6 +81,7 @@ fn topics(names: u32) -> Object {
         config: [("quote\"\\\n".to_owned(), "ünïcode \u{1f980}\0".to_owned())].into(),
         deleting_since_ms: i.is_multiple_of(2).then_some(1),
         pieces: Vec::new(),
+        wish: None,
         other: Other::from([("unknown".to_owned(), serde_json::json!({"a": [1, null, -2.5]}))]),
     };
     let topics = (0..names).map(|i| (format!("t{i}"), entry(i))).collect();

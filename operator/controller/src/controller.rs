@@ -43,7 +43,7 @@ use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
     CONTRACT_VERSION, ClusterUpdate, ControllerRequest, FromController, RefusedIsr, Registration,
-    SliceDigest, ToController, is_contract_understood,
+    SliceDigest, ToController, TopicWish, is_contract_understood,
 };
 use taffrail_control::slices::{TOPIC_SLICES, topic_slice};
 
@@ -207,6 +207,7 @@ impl Controller {
             Input::Said { session, message } => self.on_said(session, message),
             Input::Deposed { active } => self.step_down(active),
             Input::Watch { session } => self.on_watch(session),
+            Input::Wished { topic, topic_id, wish } => self.on_wished(topic, topic_id, wish),
             Input::Configured(policy) => self.on_configured(policy),
             Input::Directory(directory) => self.on_directory(directory),
             Input::SessionEnded { session } => self.on_session_ended(session),
@@ -238,6 +239,13 @@ impl Controller {
         self.sessions.insert(session, Session { watches: true, ..Session::default() });
         let snapshot = self.snapshot(&[]);
         self.outputs.push(Output::Send { session, message: FromController::Update(snapshot) });
+    }
+
+    fn on_wished(&mut self, name: String, topic_id: Uuid, wish: Option<TopicWish>) {
+        if self.is_ready() {
+            let wish = wish.map(|wish| Box::new(wish.into()));
+            self.enqueue_topic(&name.clone(), TopicIntent::Wish { name, topic_id, wish });
+        }
     }
 
     /// Topics that do not set something themselves follow what is set for all (rule 23).

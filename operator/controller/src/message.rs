@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use taffrail_control::session::{FromController, ToController};
+use taffrail_control::session::{FromController, ToController, TopicWish};
 use taffrail_protocol::Uuid;
 
 use crate::directory::Directory;
@@ -49,6 +49,16 @@ pub enum Input {
     Watch {
         /// The session.
         session: SessionId,
+    },
+    /// It is to be remembered which object wishes for a topic. Passed over if there is no such topic, or nothing can be
+    /// decided now; who watches sees what came of it.
+    Wished {
+        /// The topic's name.
+        topic: String,
+        /// The topic's id.
+        topic_id: Uuid,
+        /// The object.
+        wish: Option<TopicWish>,
     },
     /// What the controller is configured with has changed.
     Configured(Policy),

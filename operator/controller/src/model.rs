@@ -377,9 +377,54 @@ pub struct TopicEntry {
     pub deleting_since_ms: Option<u64>,
     /// Which partition slices hold its records (rule 21), in order of partitions.
     pub pieces: Vec<Piece>,
+    /// The object that wishes for it, if there is or was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wish>,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,
+}
+
+/// The object, outside of the cluster, that wishes for a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// The object's name.
+    pub object: String,
+    /// The object's uid.
+    pub uid: String,
+    /// What is to become of the topic without it: `delete`, `retain`, or `hold` until a person decides.
+    pub after: String,
+    /// Since when it is gone, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since_ms: Option<u64>,
+    /// Fields of a later release.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+impl From<session::TopicWish> for Wish {
+    fn from(wish: session::TopicWish) -> Self {
+        let after = match wish.after {
+            session::AfterWish::Delete => "delete",
+            session::AfterWish::Retain => "retain",
+            session::AfterWish::Hold => "hold",
+        };
+        let session::TopicWish { object, uid, gone_since_ms, .. } = wish;
+        Self { object, uid, after: after.to_owned(), gone_since_ms, other: Other::new() }
+    }
+}
+
+impl Wish {
+    /// The wish as watchers are told it. What a later release knows to do with a topic, this one does not: it stays.
+    pub fn published(&self) -> session::TopicWish {
+        let after = match self.after.as_str() {
+            "delete" => session::AfterWish::Delete,
+            "hold" => session::AfterWish::Hold,
+            _ => session::AfterWish::Retain,
+        };
+        let Self { object, uid, gone_since_ms, .. } = self.clone();
+        session::TopicWish { object, uid, after, gone_since_ms }
+    }
 }
 
 /// A run of a topic's partitions whose records are in one [`PartitionSlice`]. Decided with the topic and never
@@ -715,6 +760,28 @@ mod tests {
         let object = Object::decode(ObjectKey::Topics(3), json).unwrap();
         let again: serde_json::Value = serde_json::from_slice(&object.encode().unwrap()).unwrap();
         assert_eq!(again, serde_json::from_slice::<serde_json::Value>(json).unwrap());
+    }
+
+    #[test]
+    fn a_wish_is_kept_with_its_topic_and_what_is_to_follow_it_in_a_later_release_deletes_nothing() {
+        let json = br#"{"format":1,"highest_creation":4,"topics":{"a":{"topic_id":"AQEBAQEBAQEBAQEBAQEBAQ","creation":4,
+            "partition_count":1,"config":{},"pieces":[],
+            "wish":{"object":"a","uid":"u","after":"delete","gone_since_ms":7,"by":"x"}}}}"#;
+        let object = Object::decode(ObjectKey::Topics(3), json).unwrap();
+        let again: serde_json::Value = serde_json::from_slice(&object.encode().unwrap()).unwrap();
+        assert_eq!(again, serde_json::from_slice::<serde_json::Value>(json).unwrap());
+        let later = String::from_utf8(json.to_vec()).unwrap().replace("\"delete\"", "\"archive\"");
+        let Ok(Object::Topics(slice)) = Object::decode(ObjectKey::Topics(3), later.as_bytes()) else {
+            panic!("it can be read");
+        };
+        let wish = slice.topics["a"].wish.clone().unwrap();
+        assert_eq!(wish.published().after, session::AfterWish::Retain);
+        let encoded = Object::Topics(slice).encode().unwrap();
+        assert!(String::from_utf8(encoded).unwrap().contains("archive"), "it is kept for the later release");
+        for after in [session::AfterWish::Delete, session::AfterWish::Retain, session::AfterWish::Hold] {
+            let wish = session::TopicWish { after, ..wish.published() };
+            assert_eq!(Wish::from(wish.clone()).published(), wish);
+        }
     }
 
     #[test]

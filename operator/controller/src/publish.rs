@@ -9,12 +9,13 @@ use taffrail_control::session::{
 use taffrail_control::slices;
 use taffrail_protocol::Uuid;
 
-use crate::model::{BrokerConfigState, BrokerState, ClusterState, Member, PartitionState, TopicEntry};
+use crate::model::{BrokerConfigState, BrokerState, ClusterState, Member, PartitionState, TopicEntry, Wish};
 
 /// A topic that brokers know of.
 #[derive(Debug)]
 pub(crate) struct Known {
     topic: TopicRecord,
+    wish: Option<Wish>,
     /// The partition_epoch last told, by partition.
     epochs: Vec<i32>,
 }
@@ -62,6 +63,7 @@ impl Published {
         let known = self.topics.remove(&topic_id)?;
         self.pending.topics.retain(|topic| topic.topic_id != topic_id);
         self.pending.partitions.retain(|partition| partition.topic_id != topic_id);
+        self.pending.wishes.retain(|(id, _)| *id != topic_id);
         self.pending.removed_topics.push(topic_id);
         Some(known.topic.name)
     }
@@ -85,8 +87,14 @@ impl Published {
                 config: BTreeMap::new(),
                 partition_count: 0,
             },
+            wish: None,
             epochs: Vec::new(),
         });
+        if known.wish != entry.wish {
+            known.wish.clone_from(&entry.wish);
+            self.pending.wishes.retain(|(id, _)| *id != topic_id);
+            self.pending.wishes.push((topic_id, known.wish.as_ref().map(Wish::published)));
+        }
         if known.topic.partition_count != count || known.topic.config != entry.config {
             assert!(known.topic.partition_count <= count, "a topic's partitions only become more");
             known.topic.partition_count = count;
@@ -116,7 +124,8 @@ impl Published {
             && pending.broker_configs.is_empty()
             && pending.topics.is_empty()
             && pending.removed_topics.is_empty()
-            && pending.partitions.is_empty();
+            && pending.partitions.is_empty()
+            && pending.wishes.is_empty();
         if empty {
             return None;
         }
@@ -142,11 +151,12 @@ impl Published {
             broker_configs: cluster.broker_configs.iter().map(broker_config_record).collect(),
             ..ClusterUpdate::default()
         };
-        for Known { topic, .. } in self.topics.values() {
+        for Known { topic, wish, .. } in self.topics.values() {
             let states = (0..topic.partition_count).filter_map(|partition| record(&topic.name, partition));
             let published = |state: &PartitionState| state.published(topic.topic_id, topic.creation);
             snapshot.partitions.extend(states.map(published));
             snapshot.topics.push(topic.clone());
+            snapshot.wishes.extend(wish.as_ref().map(|wish| (topic.topic_id, Some(wish.published()))));
         }
         // Only now, so that like is compared with like: what is published, and not what is known.
         slices::leave_out_unchanged(&mut snapshot, held);

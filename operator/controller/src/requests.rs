@@ -261,7 +261,7 @@ impl Controller {
             TopicIntent::Delete { ticket, name, .. } | TopicIntent::Configure { ticket, name, .. } => {
                 (ticket, name)
             }
-            TopicIntent::Forget { .. } => return,
+            TopicIntent::Forget { .. } | TopicIntent::Wish { .. } => return,
         };
         let (topic_id, goal) = match decision {
             TopicDecision::Answer(result) => return self.requests.settle(ticket, result),

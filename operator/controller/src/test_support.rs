@@ -36,6 +36,7 @@ pub(crate) fn entry_of(config: &[(&str, &str)]) -> TopicEntry {
         config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         deleting_since_ms: None,
         pieces: Vec::new(),
+        wish: None,
         other: Other::new(),
     }
 }

@@ -6,7 +6,7 @@ use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cell::Verdict;
 use crate::configs;
-use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice};
+use crate::model::{ClusterState, Other, Piece, TopicEntry, TopicSlice, Wish};
 use crate::policy::Policy;
 use crate::requests::{PartResult, Success, Ticket};
 use crate::slicing::choose_slices;
@@ -49,6 +49,8 @@ pub(crate) enum TopicIntent {
     },
     /// A deletion's last step: its records are gone.
     Forget { name: String, topic_id: Uuid },
+    /// It is to be remembered which object wishes for it.
+    Wish { name: String, topic_id: Uuid, wish: Option<Box<Wish>> },
 }
 
 /// What it came to.
@@ -136,6 +138,17 @@ pub(crate) fn decide(slice: &mut TopicSlice, intent: TopicIntent, facts: &mut Fa
             slice.topics.remove(name);
             Verdict::Changed(intent, TopicDecision::Forgotten)
         }
+        TopicIntent::Wish { ref name, topic_id, ref wish } => {
+            let entry = slice.topics.get_mut(name).filter(|entry| entry.topic_id == topic_id);
+            let wish = wish.as_deref().cloned();
+            match entry.filter(|entry| entry.wish != wish) {
+                None => Verdict::Unchanged(intent, TopicDecision::Forgotten),
+                Some(entry) => {
+                    entry.wish = wish;
+                    Verdict::Changed(intent, TopicDecision::Forgotten)
+                }
+            }
+        }
     }
 }
 
@@ -196,6 +209,7 @@ impl Planned {
             config: config.clone(),
             deleting_since_ms: None,
             pieces,
+            wish: None,
             other: Other::new(),
         }
     }

@@ -341,6 +341,7 @@ fn update(message: proto::ClusterUpdate) -> Read<s::ClusterUpdate> {
         removed_topics: all(message.removed_topics, |id| uuid("removed_topics", &id))?,
         partitions: all(message.partitions, partition_record)?,
         broker_configs: message.broker_configs.into_iter().map(config).collect(),
+        wishes: Vec::new(),
     })
 }
 

@@ -266,6 +266,7 @@ fn update(partitions: i32) -> ClusterUpdate {
             BrokerConfigRecord { broker_id: None, config: config() },
             BrokerConfigRecord { broker_id: Some(0), config: BTreeMap::new() },
         ],
+        wishes: Vec::new(),
     }
 }
 

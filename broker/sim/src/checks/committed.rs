@@ -177,6 +177,7 @@ mod tests {
             config: BTreeMap::new(),
             deleting_since_ms,
             pieces: Vec::new(),
+            wish: None,
             other: Default::default(),
         };
         slice.topics.insert("t".to_owned(), entry(None));

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use taffrail_control::session::{self, BrokerEnd, FromController, ToController};
+use taffrail_control::session::{self, BrokerEnd, FromController, ToController, TopicWish};
 use taffrail_control::topic_config;
 use taffrail_controller::directory::Directory;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::store::{AskStore, StoreNews, StoreOutcome, StoreRequest};
 use taffrail_controller::{Controller, Policy, Summary, Surroundings};
+use taffrail_protocol::Uuid;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,6 +120,8 @@ enum Arrival {
     Directory(Directory),
     /// Another controller is the active one; its address, if it is known.
     Deposed(Option<String>),
+    /// It is to be remembered which object wishes for a topic.
+    Wished { topic: String, topic_id: Uuid, wish: Option<TopicWish> },
     /// A broker says something.
     Said { session: SessionId, message: Box<ToController> },
     /// A broker hung up.
@@ -220,6 +223,13 @@ impl ControllerHandle {
     /// Changes what holds for the whole cluster. A controller that has stopped has no use for it.
     pub async fn configure(&self, defaults: ClusterDefaults) {
         let _ = self.inbox.send(Arrival::Configured(defaults)).await;
+    }
+
+    /// Has it remembered which object wishes for a topic. Who watches sees what came of it: nothing, where there is no such
+    /// topic or the controller is not the active one.
+    pub async fn wish(&self, topic: String, topic_id: Uuid, wish: Option<TopicWish>) {
+        // A controller that has stopped is asked for nothing.
+        let _ = self.inbox.send(Arrival::Wished { topic, topic_id, wish }).await;
     }
 
     /// Says what is known of brokers better than by themselves. A controller that has stopped has no use for it.
@@ -394,6 +404,7 @@ impl<S: AskStore> Shell<S> {
                 }
                 Input::Watch { session }
             }
+            Arrival::Wished { topic, topic_id, wish } => Input::Wished { topic, topic_id, wish },
             Arrival::Configured(defaults) => Input::Configured(defaults.policy(&self.store)),
             Arrival::Directory(directory) => Input::Directory(directory),
             Arrival::Deposed(active) => Input::Deposed { active },

@@ -1,10 +1,12 @@
 //! Those who are no brokers: they see the cluster, and ask for what brokers ask for.
 
 use taffrail_control::session::{
-    ControllerRequest, ControllerResponse, FromController, LogClaim, NewTopic, ToController, TopicRef,
+    AfterWish, ControllerRequest, ControllerResponse, FromController, LogClaim, NewTopic, ToController,
+    TopicRef, TopicWish,
 };
 use taffrail_controller::message::Input;
 use taffrail_controller::{Controller, Policy};
+use taffrail_protocol::Uuid;
 
 use crate::cluster::Cluster;
 
@@ -80,6 +82,48 @@ fn what_a_controller_is_configured_with_may_change_while_it_runs() {
         panic!("topics are asked for");
     };
     assert_eq!(made[0].as_ref().unwrap().partition_count, 5);
+}
+
+#[test]
+fn what_wishes_for_a_topic_is_remembered_with_it_and_told_to_watchers() {
+    let mut cluster = Cluster::start(1, Policy::default());
+    let topic_id = cluster.create("t", &[&[1]], &[]);
+    cluster.watch(WATCHER);
+    let wish = |gone_since_ms| TopicWish {
+        object: "t-object".into(),
+        uid: "u".into(),
+        after: AfterWish::Delete,
+        gone_since_ms,
+    };
+    let told = |cluster: &Cluster| {
+        let updates = cluster.brokers[&WATCHER].inbox.iter().filter_map(|message| match message {
+            FromController::Update(update) => Some(update.wishes.clone()),
+            _ => None,
+        });
+        updates.flatten().collect::<Vec<_>>()
+    };
+    let mut expected = Vec::new();
+    for wish in [Some(wish(None)), Some(wish(Some(7)))] {
+        for topic_id in [topic_id, Uuid([9; 16])] {
+            let writes = cluster.writes;
+            cluster.input(Input::Wished { topic: "t".into(), topic_id, wish: wish.clone() });
+            cluster.settle();
+            assert_eq!(
+                cluster.writes - writes,
+                usize::from(topic_id != Uuid([9; 16])),
+                "a stranger is passed over"
+            );
+        }
+        expected.push((topic_id, wish));
+        assert_eq!(told(&cluster), expected);
+    }
+    cluster.restart_controller(Policy::default());
+    cluster.watch(WATCHER);
+    assert_eq!(told(&cluster), [(topic_id, Some(wish(Some(7))))]);
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.input(Input::Wished { topic: "t".into(), topic_id, wish: None });
+    cluster.settle();
+    assert_eq!(told(&cluster).last(), Some(&(topic_id, None)));
 }
 
 #[test]
