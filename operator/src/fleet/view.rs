@@ -1,9 +1,393 @@
-//! What a controller has published (to be written).
-use parking_lot::Mutex;
+//! What a controller has published, kept current, with counts of what is not as it should be.
+//!
+//! The work of an update is that of what changed in it: counts are carried on, and never taken anew over all partitions.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use taffrail_control::session::{
+    AfterWish, BrokerRecord, ClusterUpdate, FromController, PartitionRecord, TopicRecord, TopicWish,
+};
 use taffrail_controller_service::ControllerHandle;
-/// V.
-#[derive(Debug, Default)]
-pub struct View {}
-/// K.
-pub async fn keep(_h: ControllerHandle, _v: Arc<Mutex<View>>, _tell: impl Fn(bool, Vec<Arc<str>>)) {}
+use taffrail_protocol::Uuid;
+
+/// How soon another session is opened after one has ended: a controller that is still reading its store ends each at once.
+const REST: Duration = Duration::from_millis(100);
+
+/// Partitions, and those of them that are not as they should be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub partitions: usize,
+    /// Those with a replica that is not in sync.
+    pub under_replicated: usize,
+    /// Those with fewer replicas in sync than they need.
+    pub under_min_isr: usize,
+    /// Those without a leader.
+    pub offline: usize,
+}
+
+impl Counts {
+    /// Of one partition.
+    fn of(record: &PartitionRecord) -> Self {
+        Self {
+            partitions: 1,
+            under_replicated: is_under_replicated(record).into(),
+            under_min_isr: usize::from((record.isr.len() as i64) < i64::from(record.min_isr)),
+            offline: is_offline(record).into(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.partitions += other.partitions;
+        self.under_replicated += other.under_replicated;
+        self.under_min_isr += other.under_min_isr;
+        self.offline += other.offline;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.partitions -= other.partitions;
+        self.under_replicated -= other.under_replicated;
+        self.under_min_isr -= other.under_min_isr;
+        self.offline -= other.offline;
+    }
+}
+
+/// Whether a replica is not in sync. One that is only being added is not missed.
+pub fn is_under_replicated(record: &PartitionRecord) -> bool {
+    let in_sync = |id: &i32| record.isr.iter().any(|member| member.broker_id == *id);
+    record.replicas.iter().any(|id| !record.adding.contains(id) && !in_sync(id))
+}
+
+/// Whether nobody leads.
+pub fn is_offline(record: &PartitionRecord) -> bool {
+    record.leader.is_none()
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicView {
+    /// What it is.
+    pub record: TopicRecord,
+    /// Its partitions, in order of their numbers.
+    pub partitions: Vec<PartitionRecord>,
+    /// The object that wishes for it.
+    pub wish: Option<TopicWish>,
+    /// What is the case with its partitions.
+    pub counts: Counts,
+}
+
+impl TopicView {
+    fn new(record: TopicRecord) -> Self {
+        Self { record, partitions: Vec::new(), wish: None, counts: Counts::default() }
+    }
+
+    /// Takes over a partition's record; how that changes what is counted: what was, and what is.
+    fn put(&mut self, record: PartitionRecord) -> (Counts, Counts) {
+        let now = Counts::of(&record);
+        let was = match self.partitions.binary_search_by_key(&record.partition, |known| known.partition) {
+            Ok(at) => Counts::of(&std::mem::replace(&mut self.partitions[at], record)),
+            Err(at) => {
+                self.partitions.insert(at, record);
+                Counts::default()
+            }
+        };
+        self.counts.add(now);
+        self.counts.subtract(was);
+        (was, now)
+    }
+}
+
+/// What changed by an update.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Brokers appeared, changed or went.
+    pub brokers: bool,
+    /// Topics that appeared, changed or went, their partitions included.
+    pub topics: BTreeSet<Arc<str>>,
+}
+
+/// What a controller has published.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// It was told, and the controller is the active one as far as anybody here knows. What was seen last stays otherwise.
+    pub is_current: bool,
+    /// That of the last update: it grows with each that one controller tells.
+    pub version: u64,
+    /// Registered brokers, by id.
+    pub brokers: BTreeMap<i32, BrokerRecord>,
+    /// Topics, by name.
+    pub topics: BTreeMap<Arc<str>, TopicView>,
+    /// What is the case with all partitions.
+    pub counts: Counts,
+    names: BTreeMap<Uuid, Arc<str>>,
+}
+
+impl View {
+    /// Takes an update over; what changed by it.
+    pub fn apply(&mut self, update: &ClusterUpdate) -> Changed {
+        if !update.snapshot {
+            return self.change(update);
+        }
+        let before = std::mem::take(self);
+        self.change(update);
+        self.is_current = true;
+        let names: BTreeSet<&Arc<str>> = before.topics.keys().chain(self.topics.keys()).collect();
+        let differs = |name: &&Arc<str>| before.topics.get(*name) != self.topics.get(*name);
+        Changed {
+            brokers: before.brokers != self.brokers,
+            topics: names.into_iter().filter(differs).cloned().collect(),
+        }
+    }
+
+    /// Topics whose objects are gone and that stay all the same, as it is not certain that a person deleted these.
+    pub fn held(&self) -> impl Iterator<Item = &Arc<str>> {
+        let is_held =
+            |topic: &TopicView| topic.wish.as_ref().is_some_and(|wish| wish.after == AfterWish::Hold);
+        self.topics.iter().filter(move |(_, topic)| is_held(topic)).map(|(name, _)| name)
+    }
+
+    fn change(&mut self, update: &ClusterUpdate) -> Changed {
+        self.version = update.version;
+        let brokers = !update.brokers.is_empty() || !update.removed_brokers.is_empty();
+        let mut changed = Changed { brokers, topics: BTreeSet::new() };
+        for broker_id in &update.removed_brokers {
+            self.brokers.remove(broker_id);
+        }
+        for broker in &update.brokers {
+            self.brokers.insert(broker.broker_id, broker.clone());
+        }
+        // A name that was deleted may be that of a new topic in the same update.
+        for topic_id in &update.removed_topics {
+            changed.topics.extend(self.remove(*topic_id));
+        }
+        for record in &update.topics {
+            self.names.insert(record.topic_id, Arc::clone(&record.name));
+            match self.topics.get_mut(&record.name) {
+                Some(topic) if topic.record.topic_id == record.topic_id => topic.record = record.clone(),
+                _ => {
+                    let older = self.topics.get(&record.name).map(|topic| topic.record.topic_id);
+                    older.and_then(|topic_id| self.remove(topic_id));
+                    self.topics.insert(Arc::clone(&record.name), TopicView::new(record.clone()));
+                }
+            }
+            changed.topics.insert(Arc::clone(&record.name));
+        }
+        for record in &update.partitions {
+            let Some(topic) = topic_of(&self.names, &mut self.topics, record.topic_id) else { continue };
+            let (was, now) = topic.put(record.clone());
+            self.counts.add(now);
+            self.counts.subtract(was);
+            changed.topics.insert(Arc::clone(&topic.record.name));
+        }
+        for (topic_id, wish) in &update.wishes {
+            let Some(topic) = topic_of(&self.names, &mut self.topics, *topic_id) else { continue };
+            topic.wish.clone_from(wish);
+            changed.topics.insert(Arc::clone(&topic.record.name));
+        }
+        changed
+    }
+
+    /// Forgets a topic; its name, if it was known.
+    fn remove(&mut self, topic_id: Uuid) -> Option<Arc<str>> {
+        let name = self.names.remove(&topic_id)?;
+        if self.topics.get(&name).is_some_and(|topic| topic.record.topic_id == topic_id)
+            && let Some(topic) = self.topics.remove(&name)
+        {
+            self.counts.subtract(topic.counts);
+        }
+        Some(name)
+    }
+}
+
+fn topic_of<'a>(
+    names: &BTreeMap<Uuid, Arc<str>>,
+    topics: &'a mut BTreeMap<Arc<str>, TopicView>,
+    topic_id: Uuid,
+) -> Option<&'a mut TopicView> {
+    let topic = topics.get_mut(names.get(&topic_id)?)?;
+    (topic.record.topic_id == topic_id).then_some(topic)
+}
+
+/// Keeps `view` current until the controller is gone for good, and says what changed: whether brokers did, and which
+/// topics. Sees to another session when one ends.
+pub async fn keep(
+    handle: ControllerHandle,
+    view: Arc<Mutex<View>>,
+    tell: impl Fn(bool, Vec<Arc<str>>) + Send + 'static,
+) {
+    loop {
+        let mut session = handle.watch();
+        while let Some(message) = session.receiver.recv().await {
+            if let FromController::Update(update) = message {
+                let changed = view.lock().apply(&update);
+                // A snapshot says something even where nothing is in it: from now on the view is current.
+                if update.snapshot || changed.brokers || !changed.topics.is_empty() {
+                    tell(changed.brokers || update.snapshot, changed.topics.into_iter().collect());
+                }
+            }
+        }
+        view.lock().is_current = false;
+        tokio::time::sleep(REST).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_control::session::Member;
+    use taffrail_controller_service::{ClusterDefaults, LocalController};
+
+    use super::*;
+
+    fn topic(name: &str, id: u8, partition_count: i32) -> TopicRecord {
+        TopicRecord {
+            name: name.into(),
+            topic_id: Uuid([id; 16]),
+            creation: id.into(),
+            config: BTreeMap::new(),
+            partition_count,
+        }
+    }
+
+    /// Replicas 1 and 2, of which `isr` are in sync; led by the first of these, if `leads`.
+    fn partition(id: u8, partition: i32, isr: &[i32], leads: bool) -> PartitionRecord {
+        let isr: Vec<Member> = isr.iter().map(|id| Member { broker_id: *id, incarnation: 1 }).collect();
+        PartitionRecord {
+            topic_id: Uuid([id; 16]),
+            partition,
+            creation: id.into(),
+            replicas: vec![1, 2],
+            leader: isr.first().copied().filter(|_| leads),
+            leader_epoch: 0,
+            partition_epoch: 0,
+            isr,
+            elr: Vec::new(),
+            min_isr: 2,
+            adding: Vec::new(),
+            removing: Vec::new(),
+            unclean_epoch: None,
+        }
+    }
+
+    fn counts(partitions: usize, under_replicated: usize, under_min_isr: usize, offline: usize) -> Counts {
+        Counts { partitions, under_replicated, under_min_isr, offline }
+    }
+
+    fn names(changed: &Changed) -> Vec<&str> {
+        changed.topics.iter().map(|name| &**name).collect()
+    }
+
+    fn two_topics() -> ClusterUpdate {
+        ClusterUpdate {
+            snapshot: true,
+            topics: vec![topic("a", 1, 2), topic("b", 2, 1)],
+            partitions: vec![
+                partition(1, 1, &[1], false),
+                partition(1, 0, &[1, 2], true),
+                partition(2, 0, &[2], true),
+            ],
+            ..ClusterUpdate::default()
+        }
+    }
+
+    #[test]
+    fn counts_follow_each_change_as_if_all_were_counted_anew() {
+        let mut view = View::default();
+        assert_eq!(names(&view.apply(&two_topics())), ["a", "b"]);
+        assert_eq!((view.counts, view.topics["a"].counts), (counts(3, 2, 2, 1), counts(2, 1, 1, 1)));
+        assert_eq!(view.topics["a"].partitions[1].partition, 1, "partitions stand in order");
+        let healed =
+            ClusterUpdate { partitions: vec![partition(1, 1, &[1, 2], true)], ..ClusterUpdate::default() };
+        assert_eq!(names(&view.apply(&healed)), ["a"]);
+        assert_eq!((view.counts, view.topics["a"].counts), (counts(3, 1, 1, 0), counts(2, 0, 0, 0)));
+        let gone = ClusterUpdate { removed_topics: vec![Uuid([2; 16])], ..ClusterUpdate::default() };
+        assert_eq!(names(&view.apply(&gone)), ["b"]);
+        assert_eq!((view.counts, view.topics.len()), (counts(2, 0, 0, 0), 1));
+    }
+
+    #[test]
+    fn a_topic_made_again_under_its_name_in_the_same_update_is_the_new_one() {
+        let mut view = View::default();
+        view.apply(&two_topics());
+        let again = ClusterUpdate {
+            removed_topics: vec![Uuid([1; 16])],
+            topics: vec![topic("a", 3, 1)],
+            partitions: vec![partition(3, 0, &[1, 2], true)],
+            ..ClusterUpdate::default()
+        };
+        assert_eq!(names(&view.apply(&again)), ["a"]);
+        assert_eq!(view.topics["a"].record.topic_id, Uuid([3; 16]));
+        assert_eq!((view.counts, view.topics["a"].partitions.len()), (counts(2, 1, 1, 0), 1));
+        let late = ClusterUpdate {
+            partitions: vec![partition(1, 0, &[1], false)],
+            removed_topics: vec![Uuid([1; 16])],
+            ..ClusterUpdate::default()
+        };
+        assert_eq!(names(&view.apply(&late)), Vec::<&str>::new(), "what is gone does not come back");
+        assert_eq!(view.counts, counts(2, 1, 1, 0));
+    }
+
+    #[test]
+    fn another_snapshot_names_the_topics_that_differ_and_no_others() {
+        let mut view = View::default();
+        view.apply(&two_topics());
+        view.is_current = false;
+        assert_eq!(names(&view.apply(&two_topics())), Vec::<&str>::new());
+        assert!(view.is_current);
+        let mut next = two_topics();
+        next.topics[1] = topic("c", 3, 0);
+        next.partitions[1] = partition(1, 0, &[2], true);
+        next.partitions.pop();
+        assert_eq!(names(&view.apply(&next)), ["a", "b", "c"]);
+        assert_eq!(view.counts, counts(2, 2, 2, 1));
+    }
+
+    #[test]
+    fn wishes_come_and_go_with_their_topics() {
+        let mut view = View::default();
+        view.apply(&two_topics());
+        let wish =
+            TopicWish { object: "a".into(), uid: "u".into(), after: AfterWish::Delete, gone_since_ms: None };
+        let wished = |wish| ClusterUpdate {
+            wishes: vec![(Uuid([1; 16]), wish), (Uuid([9; 16]), None)],
+            ..ClusterUpdate::default()
+        };
+        assert_eq!(names(&view.apply(&wished(Some(wish.clone())))), ["a"]);
+        assert_eq!(view.topics["a"].wish, Some(wish.clone()));
+        assert_eq!(view.held().count(), 0);
+        view.apply(&wished(Some(TopicWish { after: AfterWish::Hold, ..wish })));
+        assert!(view.held().eq([&Arc::from("a")]));
+        view.apply(&wished(None));
+        assert_eq!(view.topics["a"].wish, None);
+    }
+
+    #[test]
+    fn a_replica_that_is_being_added_is_not_missed() {
+        let mut record = partition(1, 0, &[1, 2], true);
+        record.replicas.push(3);
+        record.adding = vec![3];
+        assert!(!is_under_replicated(&record));
+        record.adding.clear();
+        assert!(is_under_replicated(&record));
+    }
+
+    #[tokio::test]
+    async fn a_view_is_kept_of_a_controller_until_that_ends() {
+        let directory = std::env::temp_dir().join(format!("taffrail-view-{}", std::process::id()));
+        let controller = LocalController::open(&directory, ClusterDefaults::default()).unwrap();
+        let view = Arc::new(Mutex::new(View::default()));
+        let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
+        let tell = move |brokers, topics: Vec<Arc<str>>| _ = sender.send((brokers, topics.len()));
+        let keeping = tokio::spawn(keep(controller.handle(), Arc::clone(&view), tell));
+        assert_eq!(changes.recv().await, Some((true, 0)));
+        assert!(view.lock().is_current);
+        controller.shutdown().await;
+        while view.lock().is_current {
+            tokio::task::yield_now().await;
+        }
+        keeping.abort();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
