@@ -7,7 +7,7 @@ use super::status::{PAUSED, PROGRESSING, ROLL_FAILED};
 use crate::events::News;
 
 /// Reasons not to be ready that are a part of life.
-const USUAL: [&str; 4] = ["Creating", "Rolling", "WaitingForBrokers", "ControllerNotReady"];
+const USUAL: [&str; 5] = ["Creating", "Rolling", "ScalingDown", "WaitingForBrokers", "ControllerNotReady"];
 
 /// The Events between two lists of conditions.
 pub fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {

@@ -33,9 +33,9 @@ pub fn recorded(cluster: &LogCluster) -> Option<&str> {
     cluster.spec.version.as_ref().or_else(annotated).map(String::as_str)
 }
 
-/// What the brokers shall run, where `repository` is where the operator's images come from.
-pub fn release(cluster: &LogCluster, version: &str, repository: &str, pull_policy: Option<&str>) -> Release {
-    let image = cluster.spec.image.clone().unwrap_or_else(|| format!("{repository}:{version}"));
+/// What the brokers shall run, where `image` is that of the operator for that version.
+pub fn release(cluster: &LogCluster, version: &str, image: String, pull_policy: Option<&str>) -> Release {
+    let image = cluster.spec.image.clone().unwrap_or(image);
     Release { version: version.to_owned(), image, pull_policy: pull_policy.map(str::to_owned) }
 }
 

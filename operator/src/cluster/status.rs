@@ -18,6 +18,7 @@ use super::build::template::Templates;
 use super::facts::Facts;
 use super::pods::{PodSeen, Problem};
 use super::roll::RollStep;
+use super::scale::Scale;
 
 /// Whether the operator is changing something, or waiting for what it changed.
 pub const PROGRESSING: &str = "Progressing";
@@ -45,8 +46,8 @@ pub struct Seen<'a> {
     pub release: Option<&'a Release>,
     /// What its pods are made by.
     pub templates: Option<&'a Templates>,
-    /// How many brokers there shall be.
-    pub replicas: i32,
+    /// How many brokers there are to be now.
+    pub scale: &'a Scale,
     /// Its pods.
     pub pods: &'a BTreeMap<i32, PodSeen>,
     /// What is wrong with claims of its brokers.
@@ -64,7 +65,10 @@ pub fn status(seen: &Seen<'_>) -> LogClusterStatus {
     let before = seen.cluster.status.as_ref();
     let brokers = brokers(seen);
     let ready = brokers.iter().filter(|broker| broker.phase == BrokerPhase::Ready).count();
-    let counted = |count: fn(&Facts) -> i32| seen.facts.map(count);
+    // What was counted last stands until something is counted again.
+    let counted = |count: fn(&Facts) -> i32, last: fn(&LogClusterStatus) -> Option<i32>| {
+        seen.facts.map(count).or_else(|| last(before?))
+    };
     LogClusterStatus {
         observed_generation: seen.cluster.metadata.generation,
         conditions: conditions(seen, ready),
@@ -73,11 +77,14 @@ pub fn status(seen: &Seen<'_>) -> LogClusterStatus {
         image: seen.release.map(|release| release.image.clone()),
         ready_brokers: i32::try_from(ready).ok(),
         brokers,
-        topics: counted(|facts| facts.topics),
-        partitions: counted(|facts| facts.partitions),
-        under_replicated_partitions: counted(|facts| facts.under_replicated),
-        under_min_isr_partitions: counted(|facts| facts.under_min_isr),
-        offline_partitions: counted(|facts| facts.offline),
+        topics: counted(|facts| facts.topics, |last| last.topics),
+        partitions: counted(|facts| facts.partitions, |last| last.partitions),
+        under_replicated_partitions: counted(
+            |facts| facts.under_replicated,
+            |last| last.under_replicated_partitions,
+        ),
+        under_min_isr_partitions: counted(|facts| facts.under_min_isr, |last| last.under_min_isr_partitions),
+        offline_partitions: counted(|facts| facts.offline, |last| last.offline_partitions),
         listeners: seen
             .cluster
             .spec
@@ -91,15 +98,22 @@ pub fn status(seen: &Seen<'_>) -> LogClusterStatus {
 fn brokers(seen: &Seen<'_>) -> Vec<BrokerStatus> {
     let registered = seen.facts.iter().flat_map(|facts| facts.brokers.keys());
     let ids: std::collections::BTreeSet<i32> =
-        (0..seen.replicas).chain(seen.pods.keys().copied()).chain(registered.copied()).collect();
+        (0..seen.scale.replicas).chain(seen.pods.keys().copied()).chain(registered.copied()).collect();
     ids.into_iter().map(|id| broker(seen, id)).collect()
 }
 
 fn broker(seen: &Seen<'_>, id: i32) -> BrokerStatus {
     let pod = seen.pods.get(&id);
     let known = seen.facts.and_then(|facts| facts.brokers.get(&id));
-    let serves = known.is_some_and(|broker| !broker.fenced);
+    let told = seen.cluster.status.iter().flat_map(|status| &status.brokers);
+    let last = told.into_iter().find(|broker| broker.id == id && seen.facts.is_none());
+    // While the controller tells nothing, the broker's own word has to do: ready is who is registered.
+    let serves = match seen.facts {
+        Some(_) => known.is_some_and(|broker| !broker.fenced),
+        None => pod.is_some_and(|pod| pod.ready),
+    };
     let phase = match (pod, serves) {
+        (Some(_), true) if id >= seen.cluster.spec.brokers.replicas => BrokerPhase::Draining,
         (Some(pod), true) if pod.ready => BrokerPhase::Ready,
         (Some(pod), _) if pod.running => BrokerPhase::Starting,
         _ if known.is_some() => BrokerPhase::Down,
@@ -107,7 +121,7 @@ fn broker(seen: &Seen<'_>, id: i32) -> BrokerStatus {
     };
     let problem = pod.and_then(|pod| pod.problem.as_ref()).or_else(|| seen.claims.get(&id));
     let message = match phase {
-        BrokerPhase::Ready => None,
+        BrokerPhase::Ready | BrokerPhase::Draining => None,
         BrokerPhase::Starting if problem.is_none() && known.is_some() && !serves => {
             Some("it is fenced".to_owned())
         }
@@ -118,9 +132,9 @@ fn broker(seen: &Seen<'_>, id: i32) -> BrokerStatus {
         phase,
         message,
         version: pod.and_then(|pod| pod.version.clone()),
-        rack: known.and_then(|broker| broker.rack.clone()),
-        leaders: known.map(|broker| broker.leaders),
-        replicas: known.map(|broker| broker.replicas),
+        rack: known.map_or_else(|| last?.rack.clone(), |broker| broker.rack.clone()),
+        leaders: known.map_or_else(|| last?.leaders, |broker| Some(broker.leaders)),
+        replicas: known.map_or_else(|| last?.replicas, |broker| Some(broker.replicas)),
     }
 }
 
@@ -193,8 +207,16 @@ fn progressing(seen: &Seen<'_>, ready: usize) -> Said {
         RollStep::Wait(waiting) => said(true, "Rolling", waiting.to_string()),
         RollStep::GiveBack(why) => said(true, "RollingBack", why.clone()),
         RollStep::Finish => said(true, "Rolling", "the last broker was restarted".to_owned()),
-        RollStep::Rest if usize::try_from(seen.replicas).is_ok_and(|replicas| ready < replicas) => {
-            let message = format!("{ready} of {} brokers are ready", seen.replicas);
+        RollStep::Rest if seen.scale.held_by.is_some() => {
+            let (id, partitions) = seen.scale.held_by.unwrap_or_default();
+            let message = format!(
+                "broker {id} is to go and still holds replicas of {partitions} partitions: they have to be moved to other \
+                 brokers first"
+            );
+            said(true, "ScalingDown", message)
+        }
+        RollStep::Rest if usize::try_from(seen.scale.replicas).is_ok_and(|replicas| ready < replicas) => {
+            let message = format!("{ready} of {} brokers are ready", seen.scale.replicas);
             said(true, "WaitingForBrokers", message)
         }
         RollStep::Rest => said(false, "Settled", "every broker is as it shall be".to_owned()),
@@ -242,7 +264,7 @@ fn broker_problems(seen: &Seen<'_>) -> Option<Said> {
         // A claim without a volume is why no node takes the pod.
         claim.or_else(|| pod?.problem.as_ref()).map(|problem| (id, problem))
     };
-    let problems: Vec<_> = (0..seen.replicas).filter_map(of).collect();
+    let problems: Vec<_> = (0..seen.scale.replicas).filter_map(of).collect();
     let (_, first) = problems.first()?;
     let mut by_words: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (id, problem) in &problems {
@@ -259,8 +281,15 @@ fn listener_status(seen: &Seen<'_>, listener: &ListenerSpec) -> ListenerStatus {
     let (namespace, name) = (seen.cluster.namespace().unwrap_or_default(), seen.cluster.name_any());
     let names = Names::new(&namespace, &name);
     let kafka_name = listener_name(&listener.name);
-    let brokers = seen.facts.iter().flat_map(|facts| facts.brokers.values());
-    let addresses: Vec<_> = brokers.filter_map(|broker| broker.endpoints.get(&kafka_name).cloned()).collect();
+    let told = seen.cluster.status.iter().flat_map(|status| &status.listeners);
+    let addresses: Vec<_> = match seen.facts {
+        Some(facts) => {
+            facts.brokers.values().filter_map(|it| it.endpoints.get(&kafka_name).cloned()).collect()
+        }
+        None => {
+            told.filter(|last| last.name == listener.name).flat_map(|last| last.addresses.clone()).collect()
+        }
+    };
     let service = || seen.services.get(&names.external_bootstrap(&listener.name));
     let bootstrap = match listener.listener_type {
         ListenerType::Internal => Some(format!("{}:{}", names.host(&names.bootstrap()), listener.port)),
@@ -313,6 +342,7 @@ mod tests {
         claims: BTreeMap<i32, Problem>,
         facts: Option<Facts>,
         roll: RollStep,
+        scale: Scale,
         services: BTreeMap<String, Service>,
     }
 
@@ -342,6 +372,7 @@ mod tests {
                 claims: BTreeMap::new(),
                 facts: Some(Facts { brokers, topics: 5, partitions: 9, ..Facts::default() }),
                 roll: RollStep::Rest,
+                scale: Scale { replicas: 2, held_by: None },
                 services: BTreeMap::new(),
             }
         }
@@ -356,7 +387,7 @@ mod tests {
                 cluster_id: None,
                 release: None,
                 templates: Some(&self.templates),
-                replicas: 2,
+                scale: &self.scale,
                 pods: &self.pods,
                 claims: &self.claims,
                 facts: self.facts.as_ref(),
@@ -437,6 +468,18 @@ mod tests {
         scene.facts.as_mut().unwrap().brokers.remove(&1);
         assert_eq!(phase(&scene, 1), BrokerPhase::Pending);
         assert_eq!(scene.ready(), no("WaitingForBrokers"));
+    }
+
+    #[test]
+    fn what_was_counted_last_stands_until_something_is_counted_again() {
+        let mut scene = Scene::new();
+        let first = scene.status(0);
+        scene.cluster.status = Some(first.clone());
+        scene.facts = None;
+        let second = scene.status(0);
+        assert!(says_the_same(&first, &second), "{first:?} {second:?}");
+        scene.pods.remove(&1);
+        assert_eq!(scene.status(0).brokers[1].phase, BrokerPhase::Pending);
     }
 
     #[test]

@@ -1,0 +1,350 @@
+//! LogClusters over a real API server. There are no nodes and no StatefulSet controller: the scenarios make the pods by the
+//! template that they find, and say of them what a kubelet would; brokers are sessions with the cluster's controller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use taffrail_control::session::{FromController, LogClaim, Registration, ToController};
+use taffrail_crds::LogCluster;
+use taffrail_operator::cluster;
+use taffrail_operator::cluster::build::ControllerAccess;
+use taffrail_operator::cluster::build::names::{POD_INDEX, TEMPLATE_HASH};
+use taffrail_operator::context::Context;
+use taffrail_operator::events::Events;
+use taffrail_operator::fleet::{ClusterKey, Fleet};
+use taffrail_operator::metrics::Metrics;
+use taffrail_protocol::Uuid;
+use tokio::task::JoinHandle;
+
+use super::Stage;
+
+/// Longer than any scenario may wait for one thing.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked whether it is so.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often a broker says that it is alive.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// For how long nothing may be written where nothing happens.
+const QUIET: Duration = Duration::from_secs(60);
+const NAME: &str = "orders";
+
+/// An operator's reconciler of LogClusters, and the brokers of one of them.
+struct Scene {
+    client: Client,
+    namespace: String,
+    fleet: Fleet,
+    operator: JoinHandle<()>,
+    brokers: BTreeMap<i32, JoinHandle<()>>,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.operator.abort();
+        self.brokers.values().for_each(JoinHandle::abort);
+    }
+}
+
+impl Scene {
+    fn begin(stage: &Stage<'_>) -> Result<Self> {
+        let client = stage.plane.client()?;
+        let fleet = Fleet::new(stage.plane.config(), "scenario");
+        fleet.activate();
+        let access = ControllerAccess {
+            address: "https://taffrail-operator.taffrail.svc:9190".to_owned(),
+            ca_certificate: "(a certificate)".to_owned(),
+        };
+        let context = Context {
+            client: client.clone(),
+            fleet: fleet.clone(),
+            events: Events::new(client.clone(), "scenario".to_owned()),
+            access,
+            metrics: Arc::new(Metrics::new()?),
+            namespaces: Some(vec![stage.namespace.clone()]),
+            broker_image: "taffrail/broker".to_owned(),
+            broker_tag: "dev".to_owned(),
+            image_pull_policy: None,
+        };
+        let operator = tokio::spawn(cluster::run(Arc::new(context)));
+        Ok(Self { client, namespace: stage.namespace.clone(), fleet, operator, brokers: BTreeMap::new() })
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// As `kubectl apply --server-side` does.
+    async fn apply(&self, spec: Value) -> Result<()> {
+        let object = json!({
+            "apiVersion": "taffrail.dev/v1alpha1",
+            "kind": "LogCluster",
+            "metadata": {"name": NAME},
+            "spec": spec,
+        });
+        let parameters = PatchParams::apply("people").force();
+        self.api::<LogCluster>().patch(NAME, &parameters, &Patch::Apply(&object)).await?;
+        Ok(())
+    }
+
+    async fn stateful_set(&self) -> Result<StatefulSet> {
+        Ok(self.api().get(NAME).await?)
+    }
+
+    /// The hash of the template that pods are made by.
+    async fn template_hash(&self) -> Result<String> {
+        let set = self.stateful_set().await?;
+        let template = set.spec.and_then(|spec| spec.template.metadata).context("there is no template")?;
+        template.annotations.and_then(|all| all.get(TEMPLATE_HASH).cloned()).context("it has no hash")
+    }
+
+    /// Does what the StatefulSet controller does, for one pod.
+    async fn make_pod(&self, id: i32) -> Result<()> {
+        let spec = self.stateful_set().await?.spec.context("a StatefulSet without a spec")?;
+        let template = spec.template.metadata.context("a template without metadata")?;
+        let mut labels = template.labels.unwrap_or_default();
+        labels.insert(POD_INDEX.to_owned(), id.to_string());
+        let metadata = ObjectMeta {
+            name: Some(format!("{NAME}-{id}")),
+            labels: Some(labels),
+            annotations: template.annotations,
+            ..ObjectMeta::default()
+        };
+        let mut pod = serde_json::to_value(Pod { metadata, spec: spec.template.spec, status: None })?;
+        let volumes = pod["spec"]["volumes"].as_array_mut().context("a pod without volumes")?;
+        volumes.push(json!({"name": "data", "emptyDir": {}}));
+        self.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+        Ok(())
+    }
+
+    /// Says of a pod what a kubelet would.
+    async fn say(&self, id: i32, status: Value) -> Result<()> {
+        let patch = Patch::Merge(json!({"status": status}));
+        self.api::<Pod>().patch_status(&format!("{NAME}-{id}"), &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// A pod whose broker is registered and ready.
+    async fn start(&mut self, id: i32) -> Result<()> {
+        self.make_pod(id).await?;
+        self.register(id).await?;
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        self.say(id, json!({"phase": "Running", "conditions": [ready]})).await
+    }
+
+    /// Registers a broker, which then says from time to time that it is alive.
+    async fn register(&mut self, id: i32) -> Result<()> {
+        let key = ClusterKey::new(&self.namespace, NAME);
+        let process_id = Uuid::from_bytes(rand_bytes()?);
+        let mut session = eventually("the controller registers a broker", async || {
+            let Some(running) = self.fleet.get(&key) else { return Ok(None) };
+            let mut session = running.handle.connect();
+            let mut registration = Registration::new(id, process_id, LogClaim::Unclean);
+            registration.log_dirs = vec![Uuid::from_bytes([u8::try_from(id)? + 1; 16])];
+            let _ = session.sender.send(ToController::Register(registration)).await;
+            match session.receiver.recv().await {
+                Some(FromController::Registered { incarnation, .. }) => Ok(Some((session, incarnation))),
+                Some(FromController::Refused { reason }) => bail!("the controller refuses broker {id}: {reason}"),
+                _ => Ok(None),
+            }
+        })
+        .await?;
+        let (ended, mut applied_version, incarnation) = (self.brokers.remove(&id), 0, session.1);
+        if let Some(ended) = ended {
+            ended.abort();
+        }
+        let alive = tokio::spawn(async move {
+            let mut heartbeat = tokio::time::interval(HEARTBEAT);
+            loop {
+                tokio::select! {
+                    _ = heartbeat.tick() => {
+                        let message = ToController::Heartbeat { incarnation, applied_version };
+                        if session.0.sender.send(message).await.is_err() {
+                            return;
+                        }
+                    }
+                    message = session.0.receiver.recv() => match message {
+                        Some(FromController::Update(update)) => applied_version = update.version,
+                        Some(_) => {}
+                        None => return,
+                    }
+                }
+            }
+        });
+        self.brokers.insert(id, alive);
+        Ok(())
+    }
+
+    /// The status and reason of a condition.
+    async fn condition(&self, name: &str) -> Result<Option<(String, String)>> {
+        let cluster: LogCluster = self.api().get(NAME).await?;
+        let conditions = cluster.status.map(|status| status.conditions).unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition.type_ == name);
+        Ok(found.map(|condition| (condition.status, condition.reason)))
+    }
+
+    /// Waits until a condition has this status and reason.
+    async fn becomes(&self, name: &str, status: &str, reason: &str) -> Result<()> {
+        let wished = Some((status.to_owned(), reason.to_owned()));
+        eventually(&format!("{name} is {status} for {reason}"), async || {
+            let now = self.condition(name).await?;
+            if now == wished { Ok(Some(())) } else { bail!("{name} is {now:?}") }
+        })
+        .await
+    }
+
+    /// A LogCluster of three brokers that serve.
+    async fn three_brokers(&mut self, spec: Value) -> Result<()> {
+        self.apply(spec).await?;
+        eventually("there is a StatefulSet", async || Ok(self.api::<StatefulSet>().get_opt(NAME).await?)).await?;
+        for id in 0..3 {
+            self.start(id).await?;
+        }
+        self.becomes("Ready", "True", "AsWished").await
+    }
+
+    /// Waits until a broker is restarted: exactly one pod is gone. Answers whose, with its session ended.
+    async fn restarted(&mut self) -> Result<i32> {
+        let missing = eventually("a pod is deleted", async || {
+            let pods = self.api::<Pod>().list(&ListParams::default()).await?;
+            let there: Vec<_> = pods.items.iter().map(ResourceExt::name_any).collect();
+            let missing: Vec<_> = (0..3).filter(|id| !there.contains(&format!("{NAME}-{id}"))).collect();
+            ensure!(missing.len() < 2, "of three brokers {missing:?} are restarted at once");
+            Ok(missing.first().copied())
+        })
+        .await?;
+        if let Some(broker) = self.brokers.remove(&missing) {
+            broker.abort();
+        }
+        Ok(missing)
+    }
+}
+
+fn rand_bytes() -> Result<[u8; 16]> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What `look` finds at last. An error of it is what is said if it finds nothing.
+async fn eventually<T>(what: &str, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await;
+        if let Ok(Some(found)) = seen {
+            return Ok(found);
+        }
+        if begun.elapsed() > PATIENCE {
+            seen.with_context(|| format!("waited {} s in vain until {what}", PATIENCE.as_secs()))?;
+            bail!("waited {} s in vain until {what}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Requests that write, as the API server counts them; its own leases are left out.
+async fn writes(client: &Client) -> Result<BTreeMap<String, u64>> {
+    let metrics = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
+    let mut writes = BTreeMap::new();
+    for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let is_write = ["APPLY", "PATCH", "POST", "PUT", "DELETE"];
+        let Some((labels, count)) = line.rsplit_once(' ') else { continue };
+        let is_write = is_write.iter().any(|verb| labels.contains(&format!("verb=\"{verb}\"")));
+        if is_write && !labels.contains("resource=\"leases\"") {
+            writes.insert(labels.to_owned(), count.parse::<f64>()? as u64);
+        }
+    }
+    Ok(writes)
+}
+
+/// A five-line LogCluster gets its children and says when it is ready; what others do to the children is undone; and a
+/// minute in which nothing happens sees no write.
+pub(crate) async fn children(stage: Stage<'_>) -> Result<String> {
+    let mut scene = Scene::begin(&stage)?;
+    let begun = Instant::now();
+    scene.apply(json!({})).await?;
+    scene.becomes("Ready", "False", "WaitingForBrokers").await?;
+    let there = begun.elapsed();
+    scene.api::<ServiceAccount>().get(NAME).await?;
+    scene.api::<ConfigMap>().get("orders-config").await?;
+    scene.api::<ConfigMap>().get("orders-controller").await?;
+    scene.api::<PodDisruptionBudget>().get(NAME).await?;
+    scene.stateful_set().await?;
+    let services: Api<Service> = scene.api();
+    ensure!(services.list(&ListParams::default()).await?.items.len() == 2, "two Services");
+    let cluster: LogCluster = scene.api().get(NAME).await?;
+    ensure!(cluster.annotations().contains_key("taffrail.dev/version"), "the release is recorded");
+
+    for id in 0..3 {
+        scene.start(id).await?;
+    }
+    scene.becomes("Ready", "True", "AsWished").await?;
+
+    services.delete("orders-bootstrap", &DeleteParams::default()).await?;
+    eventually("the Service is made again", async || Ok(services.get_opt("orders-bootstrap").await?)).await?;
+    let wrong = Patch::Merge(json!({"spec": {"replicas": 7}}));
+    scene.api::<StatefulSet>().patch(NAME, &PatchParams::default(), &wrong).await?;
+    eventually("the number of replicas is put back", async || {
+        let replicas = scene.stateful_set().await?.spec.and_then(|spec| spec.replicas);
+        Ok((replicas == Some(3)).then_some(()))
+    })
+    .await?;
+
+    // What the last change leads to is over when the status was written after it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = writes(&scene.client).await?;
+    tokio::time::sleep(QUIET).await;
+    let after = writes(&scene.client).await?;
+    let made: Vec<_> = after.iter().filter(|(labels, count)| before.get(*labels) != Some(*count)).collect();
+    ensure!(made.is_empty(), "in a quiet minute these were written: {made:#?}");
+    Ok(format!("children after {:.1} s, 0 writes in {} s", there.as_secs_f64(), QUIET.as_secs()))
+}
+
+/// A change of what pods are restarts the brokers, one at a time; one that fails is taken back and not tried again.
+pub(crate) async fn roll(stage: Stage<'_>) -> Result<String> {
+    let mut scene = Scene::begin(&stage)?;
+    let spec = |memory: &str, image: Option<&str>| {
+        json!({"dnsTtlSeconds": 0, "image": image, "brokers": {"resources": {"limits": {"memory": memory}}}})
+    };
+    let without_image = |memory: &str| {
+        json!({"dnsTtlSeconds": 0, "brokers": {"resources": {"limits": {"memory": memory}}}})
+    };
+    scene.three_brokers(without_image("512Mi")).await?;
+    let first = scene.template_hash().await?;
+
+    scene.apply(without_image("1Gi")).await?;
+    let mut restarted = Vec::new();
+    for _ in 0..3 {
+        let id = scene.restarted().await?;
+        ensure!(!restarted.contains(&id), "broker {id} is restarted a second time");
+        restarted.push(id);
+        scene.start(id).await?;
+    }
+    scene.becomes("Ready", "True", "AsWished").await?;
+    let second = scene.template_hash().await?;
+    ensure!(first != second, "the template did not change");
+
+    scene.apply(spec("1Gi", Some("nowhere.example/none:0"))).await?;
+    let id = scene.restarted().await?;
+    scene.make_pod(id).await?;
+    let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image"});
+    let container = json!({"name": "broker", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+        "state": {"waiting": waiting}});
+    scene.say(id, json!({"phase": "Pending", "containerStatuses": [container]})).await?;
+    ensure!(scene.restarted().await? == id, "the one that failed is made again");
+    ensure!(scene.template_hash().await? == second, "the old template is back");
+    scene.start(id).await?;
+    scene.becomes("RollFailed", "True", "PodFailed").await?;
+    scene.becomes("Progressing", "False", "Settled").await?;
+    Ok(format!("restarted {restarted:?}, and {id} there and back"))
+}

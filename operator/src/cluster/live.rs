@@ -1,0 +1,192 @@
+//! What there is of LogClusters and their children, kept current by watches.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ObjectMeta;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use taffrail_crds::{CLUSTER_LABEL, LogCluster};
+
+use crate::fleet::ClusterKey;
+
+/// Which namespaces are looked at: one, or all.
+pub type Scope = Option<String>;
+
+/// The children of LogClusters, of all kinds.
+#[derive(Clone)]
+pub struct Live {
+    stateful_sets: Store<StatefulSet>,
+    services: Store<Service>,
+    config_maps: Store<ConfigMap>,
+    accounts: Store<ServiceAccount>,
+    budgets: Store<PodDisruptionBudget>,
+    policies: Store<NetworkPolicy>,
+    pods: Store<Pod>,
+    claims: Store<PersistentVolumeClaim>,
+}
+
+impl Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Begins to watch, for as long as `controller` runs: each child that appears, changes or goes has its LogCluster looked
+    /// at.
+    pub fn watch(
+        client: &Client,
+        scope: &Scope,
+        controller: Controller<LogCluster>,
+    ) -> (Self, Controller<LogCluster>) {
+        let (stateful_sets, controller) = watched(client, scope, controller);
+        let (services, controller) = watched(client, scope, controller);
+        let (config_maps, controller) = watched(client, scope, controller);
+        let (accounts, controller) = watched(client, scope, controller);
+        let (budgets, controller) = watched(client, scope, controller);
+        let (policies, controller) = watched(client, scope, controller);
+        let (pods, controller) = watched(client, scope, controller);
+        let (claims, controller) = watched(client, scope, controller);
+        let live = Self { stateful_sets, services, config_maps, accounts, budgets, policies, pods, claims };
+        (live, controller)
+    }
+
+    /// Waits until everything has been listed once.
+    ///
+    /// # Errors
+    ///
+    /// If the watches have ended.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        self.stateful_sets.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.config_maps.wait_until_ready().await?;
+        self.accounts.wait_until_ready().await?;
+        self.budgets.wait_until_ready().await?;
+        self.policies.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.claims.wait_until_ready().await
+    }
+
+    /// The StatefulSet of a cluster.
+    pub fn stateful_set(&self, key: &ClusterKey) -> Option<Arc<StatefulSet>> {
+        self.stateful_sets.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// The PodDisruptionBudget of a cluster.
+    pub fn budget(&self, key: &ClusterKey) -> Option<Arc<PodDisruptionBudget>> {
+        self.budgets.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// The pods of a cluster.
+    pub fn pods(&self, key: &ClusterKey) -> Vec<Arc<Pod>> {
+        of(&self.pods, key)
+    }
+
+    /// The claims of a cluster.
+    pub fn claims(&self, key: &ClusterKey) -> Vec<Arc<PersistentVolumeClaim>> {
+        of(&self.claims, key)
+    }
+
+    /// The Services of a cluster, by name.
+    pub fn services(&self, key: &ClusterKey) -> BTreeMap<String, Service> {
+        of(&self.services, key).iter().map(|service| (service.name_any(), Service::clone(service))).collect()
+    }
+
+    /// The NetworkPolicies of a cluster.
+    pub fn policies(&self, key: &ClusterKey) -> Vec<Arc<NetworkPolicy>> {
+        of(&self.policies, key)
+    }
+
+    /// The metadata of the child of that kind and name, if it is there.
+    pub fn metadata(&self, kind: &str, namespace: &str, name: &str) -> Option<ObjectMeta> {
+        fn get<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<ObjectMeta>
+        where
+            K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + 'static,
+        {
+            store.get(&ObjectRef::new(name).within(namespace)).map(|object| object.meta().clone())
+        }
+        match kind {
+            "StatefulSet" => get(&self.stateful_sets, namespace, name),
+            "Service" => get(&self.services, namespace, name),
+            "ConfigMap" => get(&self.config_maps, namespace, name),
+            "ServiceAccount" => get(&self.accounts, namespace, name),
+            "PodDisruptionBudget" => get(&self.budgets, namespace, name),
+            "NetworkPolicy" => get(&self.policies, namespace, name),
+            _ => None,
+        }
+    }
+}
+
+fn of<K>(store: &Store<K>, key: &ClusterKey) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut all = store.state_filter(|object| cluster_of(object).as_ref() == Some(key));
+    all.sort_by_key(|object| object.name_any());
+    all
+}
+
+/// The cluster that an object says it belongs to.
+fn cluster_of<K: Resource>(object: &K) -> Option<ClusterKey> {
+    let name = object.labels().get(CLUSTER_LABEL)?.clone();
+    Some(ClusterKey { namespace: object.namespace()?, name })
+}
+
+/// A store of all objects that carry the label, and the controller that looks at their clusters.
+fn watched<K>(
+    client: &Client,
+    scope: &Scope,
+    controller: Controller<LogCluster>,
+) -> (Store<K>, Controller<LogCluster>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (reader, writer) = reflector::store();
+    let stream = touched(api::<K>(client, scope), watcher::Config::default().labels(CLUSTER_LABEL), writer);
+    let cluster = |object: K| {
+        cluster_of(&object).map(|ClusterKey { namespace, name }| ObjectRef::new(&name).within(&namespace))
+    };
+    (reader, controller.watches_stream(stream, cluster))
+}
+
+/// The API of a kind in the scope.
+pub fn api<K>(client: &Client, scope: &Scope) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+fn touched<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: reflector::store::Writer<K>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    // Half of an object is who wrote which field of it.
+    let slim = |object: &mut K| object.managed_fields_mut().clear();
+    watcher(api, config).default_backoff().modify(slim).reflect(writer).touched_objects()
+}

@@ -1,0 +1,145 @@
+//! What is kept of each LogCluster between two looks at it, as long as it is there.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt;
+use taffrail_crds::LogCluster;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::build::names::owner;
+use super::defaults::cluster_defaults;
+use crate::fleet::{ClusterKey, Fleet, RunError};
+
+/// How long is waited after the first failure in a row, and at the most.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Presence {
+    /// The LogClusters whose controllers were begun, by their uids: one that is made again under a name is another.
+    running: Mutex<BTreeMap<ClusterKey, String>>,
+    notes: SyncMutex<BTreeMap<ClusterKey, Notes>>,
+}
+
+#[derive(Debug)]
+struct Notes {
+    since: Instant,
+    failures: u32,
+    written: Option<Written>,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self { since: Instant::now(), failures: 0, written: None }
+    }
+}
+
+/// A status that was written.
+#[derive(Debug)]
+struct Written {
+    cluster: LogCluster,
+    at: Instant,
+}
+
+impl Presence {
+    /// Sees to it that the cluster's controller runs.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub async fn run(&self, key: &ClusterKey, cluster: &LogCluster, fleet: &Fleet) -> Result<(), RunError> {
+        let uid = cluster.uid().unwrap_or_default();
+        let mut running = self.running.lock().await;
+        if running.get(key).is_some_and(|other| *other != uid) {
+            fleet.remove(key).await;
+        }
+        running.insert(key.clone(), uid);
+        fleet.run(key, owner(cluster), cluster_defaults(&cluster.spec.resolved_config())).await
+    }
+
+    /// The LogCluster with this uid is gone: its controller stops, unless there is another of its name by now.
+    pub async fn gone(&self, key: &ClusterKey, uid: &str, fleet: &Fleet) -> bool {
+        let mut running = self.running.lock().await;
+        if running.get(key).is_none_or(|running| running != uid) {
+            return false;
+        }
+        running.remove(key);
+        self.notes().remove(key);
+        fleet.remove(key).await;
+        true
+    }
+
+    /// All whose controllers were begun, with their uids.
+    pub async fn all(&self) -> BTreeMap<ClusterKey, String> {
+        self.running.lock().await.clone()
+    }
+
+    /// For how long the cluster is known here.
+    pub fn since(&self, key: &ClusterKey) -> Duration {
+        self.notes().entry(key.clone()).or_default().since.elapsed()
+    }
+
+    /// A look came to its end.
+    pub fn succeeded(&self, key: &ClusterKey) {
+        self.notes().entry(key.clone()).or_default().failures = 0;
+    }
+
+    /// A look failed; after how long to look again.
+    pub fn failed(&self, key: &ClusterKey) -> Duration {
+        let mut notes = self.notes();
+        let notes = notes.entry(key.clone()).or_default();
+        let (first, most) = BACKOFF;
+        let wait = first.saturating_mul(1 << notes.failures.min(16)).min(most);
+        notes.failures = notes.failures.saturating_add(1);
+        wait
+    }
+
+    /// How long to wait until the status may be written again, if it is too soon.
+    pub fn status_rest(&self, key: &ClusterKey, between: Duration) -> Option<Duration> {
+        let at = self.notes().get(key)?.written.as_ref()?.at;
+        Some(between.saturating_sub(at.elapsed())).filter(|rest| !rest.is_zero())
+    }
+
+    /// The status was written, which made `cluster` of it.
+    pub fn status_written(&self, key: &ClusterKey, cluster: LogCluster, at: Instant) {
+        self.notes().entry(key.clone()).or_default().written = Some(Written { cluster, at });
+    }
+
+    /// `cluster` with the status that was last written, where a watch has not told of that yet.
+    pub fn newest(&self, cluster: &LogCluster) -> LogCluster {
+        let version =
+            |cluster: &LogCluster| cluster.resource_version().and_then(|version| version.parse::<u64>().ok());
+        let key = ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any());
+        let notes = self.notes();
+        let written =
+            notes.get(&key).and_then(|notes| notes.written.as_ref()).map(|written| &written.cluster);
+        let newer =
+            written.filter(|written| written.uid() == cluster.uid() && version(written) > version(cluster));
+        let status = newer.map_or_else(|| cluster.status.clone(), |newer| newer.status.clone());
+        LogCluster { status, ..cluster.clone() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<ClusterKey, Notes>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_are_waited_for_longer_and_longer_each_cluster_by_itself() {
+        let (presence, key, other) =
+            (Presence::default(), ClusterKey::new("shop", "orders"), ClusterKey::new("shop", "other"));
+        let waits: Vec<_> = (0..8).map(|_| presence.failed(&key).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(presence.failed(&other).as_secs(), 1);
+        presence.succeeded(&key);
+        assert_eq!(presence.failed(&key).as_secs(), 1);
+        (0..100).for_each(|_| assert!(presence.failed(&key).as_secs() <= 60));
+    }
+}
