@@ -3,6 +3,7 @@
 mod admission;
 mod asker;
 mod lease;
+mod cluster;
 mod store;
 
 use std::time::Instant;
@@ -49,6 +50,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("lease-handover", |stage| lease::handover(stage).boxed()),
     ("lease-api-away", |stage| lease::api_server_away(stage).boxed()),
     ("store-api-killed", |stage| store::api_server_killed(stage).boxed()),
+    ("cluster-children", |stage| cluster::children(stage).boxed()),
+    ("cluster-roll", |stage| cluster::roll(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];
 
