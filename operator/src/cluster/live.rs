@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Node, NodeStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ObjectMeta;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use taffrail_crds::{CLUSTER_LABEL, LogCluster};
 
+use super::pods::broker_id;
 use crate::fleet::ClusterKey;
 
 /// Which namespaces are looked at: one, or all.
@@ -35,6 +39,7 @@ pub struct Live {
     policies: Store<NetworkPolicy>,
     pods: Store<Pod>,
     claims: Store<PersistentVolumeClaim>,
+    nodes: Store<Node>,
 }
 
 impl Debug for Live {
@@ -59,7 +64,9 @@ impl Live {
         let (policies, controller) = watched(client, scope, controller);
         let (pods, controller) = watched(client, scope, controller);
         let (claims, controller) = watched(client, scope, controller);
-        let live = Self { stateful_sets, services, config_maps, accounts, budgets, policies, pods, claims };
+        let (nodes, controller) = watched_nodes(client, controller);
+        let live =
+            Self { stateful_sets, services, config_maps, accounts, budgets, policies, pods, claims, nodes };
         (live, controller)
     }
 
@@ -76,7 +83,8 @@ impl Live {
         self.budgets.wait_until_ready().await?;
         self.policies.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
-        self.claims.wait_until_ready().await
+        self.claims.wait_until_ready().await?;
+        self.nodes.wait_until_ready().await
     }
 
     /// The StatefulSet of a cluster.
@@ -92,6 +100,15 @@ impl Live {
     /// The pods of a cluster.
     pub fn pods(&self, key: &ClusterKey) -> Vec<Arc<Pod>> {
         of(&self.pods, key)
+    }
+
+    /// The nodes that the brokers of a cluster run on, by broker id.
+    pub fn nodes(&self, key: &ClusterKey) -> BTreeMap<i32, Arc<Node>> {
+        let node = |pod: &Arc<Pod>| {
+            let name = pod.spec.as_ref()?.node_name.as_deref()?;
+            Some((broker_id(pod)?, self.nodes.get(&ObjectRef::new(name))?))
+        };
+        self.pods(key).iter().filter_map(node).collect()
     }
 
     /// The claims of a cluster.
@@ -165,6 +182,37 @@ where
         cluster_of(&object).map(|ClusterKey { namespace, name }| ObjectRef::new(&name).within(&namespace))
     };
     (reader, controller.watches_stream(stream, cluster))
+}
+
+/// A store of all nodes, and the controller that looks at all clusters when one of them is labelled, cordoned or reached at
+/// another address.
+fn watched_nodes(
+    client: &Client,
+    controller: Controller<LogCluster>,
+) -> (Store<Node>, Controller<LogCluster>) {
+    let (reader, writer) = reflector::store();
+    // What a node says of itself every now and then is of no interest; its images alone are most of it.
+    let slim = |node: &mut Node| {
+        node.managed_fields_mut().clear();
+        if let Some(status) = &mut node.status {
+            *status = NodeStatus { addresses: status.addresses.take(), ..NodeStatus::default() };
+        }
+    };
+    let matters = |node: &Node| {
+        let mut hasher = DefaultHasher::new();
+        let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let addresses: Vec<_> = addresses.map(|address| (&address.type_, &address.address)).collect();
+        (node.labels(), addresses).hash(&mut hasher);
+        Some(hasher.finish())
+    };
+    let changes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(slim)
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(matters, PredicateConfig::default())
+        .filter_map(async |changed| changed.ok().map(|_| ()));
+    (reader, controller.reconcile_all_on(changes))
 }
 
 /// The API of a kind in the scope.

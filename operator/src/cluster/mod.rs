@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod build;
 pub mod defaults;
+pub mod directory;
 pub mod facts;
 pub mod live;
 pub mod news;
@@ -26,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
+use kube::ResourceExt;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
-use kube::ResourceExt;
 use taffrail_crds::LogCluster;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinSet;

@@ -49,10 +49,11 @@ impl Problem {
 
 /// The pods of a cluster by the ids of their brokers.
 pub fn seen<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> BTreeMap<i32, PodSeen> {
-    pods.into_iter().filter_map(|pod| Some((id(pod)?, PodSeen::of(pod)))).collect()
+    pods.into_iter().filter_map(|pod| Some((broker_id(pod)?, PodSeen::of(pod)))).collect()
 }
 
-fn id(pod: &Pod) -> Option<i32> {
+/// The broker that a pod runs.
+pub fn broker_id(pod: &Pod) -> Option<i32> {
     let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_INDEX));
     label?.parse().ok()
 }

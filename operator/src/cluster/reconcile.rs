@@ -18,6 +18,7 @@ use super::apply::FIELD_MANAGER;
 use super::build::names::VERSION;
 use super::build::template::{Template, Templates};
 use super::build::{Child, Release, Wish, children};
+use super::directory::directory;
 use super::news::news;
 use super::observe::Observation;
 use super::pods::PodSeen;
@@ -95,6 +96,10 @@ impl Look {
         let told_id = self.cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
         let seen =
             Observation::gather(&context.client, &self.work.live, &self.key, running.as_ref(), told_id).await;
+        if let Some(running) = &running {
+            let nodes = self.work.live.nodes(&self.key);
+            running.handle.inform(directory(&self.cluster, &nodes, &seen.services)).await;
+        }
         let problems = problems(&self.cluster, env!("CARGO_PKG_VERSION"));
         let hands_off = spec.pause || !problems.is_empty();
         let scale = match (hands_off, seen.replicas) {
