@@ -11,4 +11,5 @@ pub mod fleet;
 pub mod lease;
 pub mod metrics;
 pub mod options;
+pub mod run;
 pub mod store;

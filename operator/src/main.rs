@@ -1,3 +1,33 @@
 //! The operator's command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use taffrail_operator::options::OperatorOptions;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let options = OperatorOptions::parse();
+    let filter = match EnvFilter::try_new(&options.log_level) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: --log-level {:?} is no filter: {error}", options.log_level);
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(taffrail_operator::run::run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
