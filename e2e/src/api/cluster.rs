@@ -145,15 +145,18 @@ impl Scene {
     async fn register(&mut self, id: i32) -> Result<()> {
         let key = ClusterKey::new(&self.namespace, NAME);
         let process_id = Uuid::from_bytes(rand_bytes()?);
-        let mut session = eventually("the controller registers a broker", async || {
-            let Some(running) = self.fleet.get(&key) else { return Ok(None) };
+        let (this, key) = (&*self, &key);
+        let mut session = eventually("the controller registers a broker", move || async move {
+            let Some(running) = this.fleet.get(key) else { return Ok(None) };
             let mut session = running.handle.connect();
             let mut registration = Registration::new(id, process_id, LogClaim::Unclean);
             registration.log_dirs = vec![Uuid::from_bytes([u8::try_from(id)? + 1; 16])];
             let _ = session.sender.send(ToController::Register(registration)).await;
             match session.receiver.recv().await {
                 Some(FromController::Registered { incarnation, .. }) => Ok(Some((session, incarnation))),
-                Some(FromController::Refused { reason }) => bail!("the controller refuses broker {id}: {reason}"),
+                Some(FromController::Refused { reason }) => {
+                    bail!("the controller refuses broker {id}: {reason}")
+                }
                 _ => Ok(None),
             }
         })
@@ -195,9 +198,10 @@ impl Scene {
     /// Waits until a condition has this status and reason.
     async fn becomes(&self, name: &str, status: &str, reason: &str) -> Result<()> {
         let wished = Some((status.to_owned(), reason.to_owned()));
-        eventually(&format!("{name} is {status} for {reason}"), async || {
+        let wished = &wished;
+        eventually(&format!("{name} is {status} for {reason}"), move || async move {
             let now = self.condition(name).await?;
-            if now == wished { Ok(Some(())) } else { bail!("{name} is {now:?}") }
+            if now == *wished { Ok(Some(())) } else { bail!("{name} is {now:?}") }
         })
         .await
     }
@@ -205,7 +209,11 @@ impl Scene {
     /// A LogCluster of three brokers that serve.
     async fn three_brokers(&mut self, spec: Value) -> Result<()> {
         self.apply(spec).await?;
-        eventually("there is a StatefulSet", async || Ok(self.api::<StatefulSet>().get_opt(NAME).await?)).await?;
+        let this = &*self;
+        eventually("there is a StatefulSet", move || async move {
+            Ok(this.api::<StatefulSet>().get_opt(NAME).await?)
+        })
+        .await?;
         for id in 0..3 {
             self.start(id).await?;
         }
@@ -214,8 +222,9 @@ impl Scene {
 
     /// Waits until a broker is restarted: exactly one pod is gone. Answers whose, with its session ended.
     async fn restarted(&mut self) -> Result<i32> {
-        let missing = eventually("a pod is deleted", async || {
-            let pods = self.api::<Pod>().list(&ListParams::default()).await?;
+        let this = &*self;
+        let missing = eventually("a pod is deleted", move || async move {
+            let pods = this.api::<Pod>().list(&ListParams::default()).await?;
             let there: Vec<_> = pods.items.iter().map(ResourceExt::name_any).collect();
             let missing: Vec<_> = (0..3).filter(|id| !there.contains(&format!("{NAME}-{id}"))).collect();
             ensure!(missing.len() < 2, "of three brokers {missing:?} are restarted at once");
@@ -237,7 +246,10 @@ fn rand_bytes() -> Result<[u8; 16]> {
 }
 
 /// What `look` finds at last. An error of it is what is said if it finds nothing.
-async fn eventually<T>(what: &str, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
     let begun = Instant::now();
     loop {
         let seen = look().await;
@@ -291,10 +303,14 @@ pub(crate) async fn children(stage: Stage<'_>) -> Result<String> {
     scene.becomes("Ready", "True", "AsWished").await?;
 
     services.delete("orders-bootstrap", &DeleteParams::default()).await?;
-    eventually("the Service is made again", async || Ok(services.get_opt("orders-bootstrap").await?)).await?;
+    let (scene, services) = (&scene, &services);
+    eventually("the Service is made again", move || async move {
+        Ok(services.get_opt("orders-bootstrap").await?)
+    })
+    .await?;
     let wrong = Patch::Merge(json!({"spec": {"replicas": 7}}));
     scene.api::<StatefulSet>().patch(NAME, &PatchParams::default(), &wrong).await?;
-    eventually("the number of replicas is put back", async || {
+    eventually("the number of replicas is put back", move || async move {
         let replicas = scene.stateful_set().await?.spec.and_then(|spec| spec.replicas);
         Ok((replicas == Some(3)).then_some(()))
     })
@@ -313,12 +329,9 @@ pub(crate) async fn children(stage: Stage<'_>) -> Result<String> {
 /// A change of what pods are restarts the brokers, one at a time; one that fails is taken back and not tried again.
 pub(crate) async fn roll(stage: Stage<'_>) -> Result<String> {
     let mut scene = Scene::begin(&stage)?;
-    let spec = |memory: &str, image: Option<&str>| {
-        json!({"dnsTtlSeconds": 0, "image": image, "brokers": {"resources": {"limits": {"memory": memory}}}})
-    };
-    let without_image = |memory: &str| {
-        json!({"dnsTtlSeconds": 0, "brokers": {"resources": {"limits": {"memory": memory}}}})
-    };
+    let spec = |memory: &str, image: Option<&str>| json!({"dnsTtlSeconds": 0, "image": image, "brokers": {"resources": {"limits": {"memory": memory}}}});
+    let without_image =
+        |memory: &str| json!({"dnsTtlSeconds": 0, "brokers": {"resources": {"limits": {"memory": memory}}}});
     scene.three_brokers(without_image("512Mi")).await?;
     let first = scene.template_hash().await?;
 

@@ -2,8 +2,8 @@
 
 mod admission;
 mod asker;
-mod lease;
 mod cluster;
+mod lease;
 mod store;
 
 use std::time::Instant;
