@@ -1,5 +1,6 @@
 //! Calls of the Kubernetes API, each within a deadline of its own and with a sentence for when it fails.
 
+use kube::runtime::watcher;
 use std::time::Duration;
 
 /// How long an answer may take, all attempts that the client makes by itself included.
@@ -63,6 +64,16 @@ async fn within<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(CallError::Failed { what: what.into(), source }),
         Err(_) => Err(CallError::NoAnswer { what: what.into() }),
+    }
+}
+
+/// Whether a watch only has to list again, as it was away for too long or the API server has forgotten where it was: that is
+/// how watches go on.
+pub fn is_expired(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => status.code == 410,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
+        _ => false,
     }
 }
 

@@ -35,6 +35,7 @@ use taffrail_crds::LogCluster;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinSet;
 
+use crate::calls::is_expired;
 use crate::context::Context;
 use crate::fleet::{Change, ClusterKey, Fleet};
 use apply::Applier;
@@ -95,7 +96,9 @@ async fn run_within(context: Arc<Context>, scope: Scope) {
     let work = Arc::new(Work { context, live, applier, presence });
     let looks = controller.run(counted, failed, work);
     let log = |outcome: Result<_, controller::Error<ReconcileError, watcher::Error>>| async move {
-        if let Err(controller::Error::QueueError(error)) = outcome {
+        if let Err(controller::Error::QueueError(error)) = outcome
+            && !is_expired(&error)
+        {
             tracing::warn!("a watch of LogClusters or their children is broken and begun again: {error}");
         }
     };

@@ -7,7 +7,15 @@ use super::status::{PAUSED, PROGRESSING, ROLL_FAILED};
 use crate::events::News;
 
 /// Reasons not to be ready that are a part of life.
-const USUAL: [&str; 5] = ["Creating", "Rolling", "ScalingDown", "WaitingForBrokers", "ControllerNotReady"];
+const USUAL: [&str; 6] = [
+    "Creating",
+    "Rolling",
+    "ScalingDown",
+    "WaitingForBrokers",
+    "ControllerNotReady",
+    // Most classes make a volume only once there is a pod for it.
+    "PersistentVolumeClaimPending",
+];
 
 /// The Events between two lists of conditions.
 pub fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {

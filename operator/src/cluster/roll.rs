@@ -30,6 +30,10 @@ use super::pods::PodSeen;
 /// How long a pod of a new template may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long nodes may take to send connections of a Service to a pod that has just become ready. Pods say in whole seconds
+/// since when they are.
+const REACHED_WITHIN: Duration = Duration::from_secs(3);
+
 /// All that the next step follows from.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
@@ -226,7 +230,7 @@ impl<'a> Observed<'a> {
             if broker.lagging > 0 {
                 return Some(Waiting::CaughtUp(id, broker.lagging));
             }
-            let rest = self.dns_ttl.saturating_sub(self.since(pod).unwrap_or_default());
+            let rest = self.dns_ttl.max(REACHED_WITHIN).saturating_sub(self.since(pod).unwrap_or_default());
             (!rest.is_zero()).then_some(Waiting::Name(id, rest))
         })
     }

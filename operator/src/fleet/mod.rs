@@ -188,7 +188,8 @@ impl Fleet {
         let store = KubeStore::open(&self.inner.config, options, news_sender)
             .map_err(|error| RunError::Store(Box::new(error)))?;
         let health = store.health();
-        let controller = LocalController::start(store, news, defaults)?;
+        let span = tracing::info_span!(parent: None, "LogCluster", name = %key);
+        let controller = span.in_scope(|| LocalController::start(store, news, defaults))?;
         let handle = controller.handle();
         let view = Arc::new(Mutex::new(View::default()));
         let (changes, cluster) = (self.inner.changes.clone(), key.clone());

@@ -101,7 +101,11 @@ async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<Box<dyn Dup
             false => Err(Unfit::Closed("it does not speak gRPC".to_owned())),
         };
     };
-    let refused = |error: io::Error| Unfit::Closed(format!("it does not speak TLS as it should: {error}"));
+    let refused = |error: io::Error| match error.kind() {
+        // A broker asks all controllers at once, and hangs up on the others when one has answered.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Unfit::Gone(error),
+        _ => Unfit::Closed(format!("it does not speak TLS as it should: {error}")),
+    };
     let stream = tls.accept(stream).await.map_err(refused)?;
     match stream.get_ref().1.alpn_protocol() {
         Some(ALPN) => Ok(Box::new(stream)),

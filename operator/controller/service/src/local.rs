@@ -184,9 +184,12 @@ impl LocalController {
         let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
         let (brokers, summaries) = (BTreeMap::new(), Vec::new());
         let shell = Shell { machine, store, unanswered: 0, urandom, alarm, brokers, summaries };
+        let span = tracing::Span::current();
         std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
+                // Which of several controllers it is that logs.
+                let _within = span.enter();
                 shell.run(arrivals);
                 // Nobody may be waiting for this any more.
                 let _ = stopped_sender.send(());
