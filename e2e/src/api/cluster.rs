@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use taffrail_control::session::{FromController, LogClaim, Registration, ToController};
-use taffrail_crds::LogCluster;
+use taffrail_crds::{ClusterState, LogCluster};
 use taffrail_operator::cluster;
 use taffrail_operator::cluster::build::ControllerAccess;
 use taffrail_operator::cluster::build::names::{POD_INDEX, TEMPLATE_HASH};
@@ -360,4 +361,55 @@ pub(crate) async fn roll(stage: Stage<'_>) -> Result<String> {
     scene.becomes("RollFailed", "True", "PodFailed").await?;
     scene.becomes("Progressing", "False", "Settled").await?;
     Ok(format!("restarted {restarted:?}, and {id} there and back"))
+}
+
+/// Settings that brokers take over while they run are told to them, and volumes grow, without a restart.
+pub(crate) async fn changes_without_a_roll(stage: Stage<'_>) -> Result<String> {
+    let mut scene = Scene::begin(&stage)?;
+    scene.three_brokers(json!({})).await?;
+    let template = scene.template_hash().await?;
+    let class = json!({"metadata": {"name": "growing"}, "provisioner": "example.com/none", "allowVolumeExpansion": true});
+    Api::<StorageClass>::all(scene.client.clone())
+        .create(&PostParams::default(), &serde_json::from_value(class)?)
+        .await?;
+    let claims: Api<PersistentVolumeClaim> = scene.api();
+    let labels = scene.stateful_set().await?.metadata.labels;
+    let claim = json!({
+        "metadata": {"name": "data-orders-0", "labels": labels},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "growing",
+            "volumeName": "somewhere",
+            "resources": {"requests": {"storage": "10Gi"}},
+        },
+    });
+    claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
+    let bound = Patch::Merge(json!({"status": {"phase": "Bound", "capacity": {"storage": "10Gi"}}}));
+    claims.patch_status("data-orders-0", &PatchParams::default(), &bound).await?;
+
+    let volumes = json!([{"name": "data", "size": "20Gi"}]);
+    let spec =
+        json!({"config": {"log.segment.bytes": 1_000_000}, "brokers": {"storage": {"volumes": volumes}}});
+    scene.apply(spec).await?;
+    let this = &scene;
+    eventually("the brokers are told", move || async move {
+        let state: ClusterState = this.api().get(NAME).await?;
+        let configs = serde_json::to_string(&state.spec.state.get("broker_configs"))?;
+        ensure!(configs.contains("\"log.segment.bytes\":\"1000000\""), "they are told {configs}");
+        Ok(Some(()))
+    })
+    .await?;
+    let claims = &claims;
+    eventually("the claim grows", move || async move {
+        let claim = claims.get("data-orders-0").await?;
+        let size = serde_json::to_string(&claim.spec)?;
+        ensure!(size.contains("20Gi"), "it is {size}");
+        Ok(Some(()))
+    })
+    .await?;
+    scene.becomes("Ready", "True", "AsWished").await?;
+    ensure!(scene.template_hash().await? == template, "another template would restart the brokers");
+    let pods = scene.api::<Pod>().list(&ListParams::default()).await?;
+    ensure!(pods.items.len() == 3, "a broker was restarted");
+    Ok("told and grown".to_owned())
 }

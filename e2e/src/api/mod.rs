@@ -51,6 +51,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("lease-api-away", |stage| lease::api_server_away(stage).boxed()),
     ("store-api-killed", |stage| store::api_server_killed(stage).boxed()),
     ("cluster-children", |stage| cluster::children(stage).boxed()),
+    ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];

@@ -92,6 +92,11 @@ impl Live {
         self.stateful_sets.get(&ObjectRef::new(&key.name).within(&key.namespace))
     }
 
+    /// A ConfigMap in the cluster's namespace.
+    pub fn config_map(&self, key: &ClusterKey, name: &str) -> Option<Arc<ConfigMap>> {
+        self.config_maps.get(&ObjectRef::new(name).within(&key.namespace))
+    }
+
     /// The PodDisruptionBudget of a cluster.
     pub fn budget(&self, key: &ClusterKey) -> Option<Arc<PodDisruptionBudget>> {
         self.budgets.get(&ObjectRef::new(&key.name).within(&key.namespace))

@@ -6,9 +6,12 @@
 //! what the watches ([`live`]) and the controller have told.
 
 pub mod apply;
+pub mod ask;
 pub mod build;
 pub mod defaults;
 pub mod directory;
+pub mod drain;
+pub mod dynamic;
 pub mod facts;
 pub mod live;
 pub mod news;

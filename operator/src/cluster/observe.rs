@@ -136,6 +136,32 @@ pub fn requested(claim: &PersistentVolumeClaim) -> Option<Quantity> {
     claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage").cloned()
 }
 
+/// Whether one size is above another, where both are numbers of bytes with or without a unit.
+pub fn is_larger(one: &Quantity, other: &Quantity) -> bool {
+    bytes(one).zip(bytes(other)).is_some_and(|(one, other)| one > other)
+}
+
+fn bytes(quantity: &Quantity) -> Option<f64> {
+    let text = quantity.0.trim();
+    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0_f64.powi(2),
+        "Gi" => 1024.0_f64.powi(3),
+        "Ti" => 1024.0_f64.powi(4),
+        "Pi" => 1024.0_f64.powi(5),
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
 /// The broker that a claim is of: the StatefulSet calls it after the volume and the pod.
 pub fn claimed_by(cluster: &str, claim: &str) -> Option<i32> {
     let (rest, id) = claim.rsplit_once('-')?;
@@ -192,6 +218,14 @@ mod tests {
         assert_eq!(claimed_by("orders", "a-b-orders-0"), Some(0));
         assert_eq!(claimed_by("orders", "data-other-0"), None);
         assert_eq!(claimed_by("orders", "data-orders-x"), None);
+    }
+
+    #[test]
+    fn sizes_are_compared_whatever_their_units() {
+        let larger =
+            |one: &str, other: &str| is_larger(&Quantity(one.to_owned()), &Quantity(other.to_owned()));
+        assert!(larger("11Gi", "10Gi") && larger("1Ti", "1023Gi") && larger("1Gi", "1G"));
+        assert!(!larger("1Gi", "1024Mi") && !larger("1G", "1Gi") && !larger("x", "1"));
     }
 
     #[test]

@@ -3,24 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
+use taffrail_control::session::{ConfigChange, ConfigResource, ControllerRequest};
 use taffrail_crds::LogCluster;
 use tokio::time::Instant;
 
 use super::Work;
 use super::apply::FIELD_MANAGER;
-use super::build::names::VERSION;
+use super::ask::{AskError, ask, reassign};
+use super::build::config_maps::{broker_settings, settings_in};
+use super::build::names::{Names, VERSION};
 use super::build::template::{Template, Templates};
 use super::build::{Child, Release, Wish, children};
 use super::directory::directory;
+use super::drain::moves;
+use super::dynamic::changes;
 use super::news::news;
-use super::observe::Observation;
+use super::observe::{Observation, claimed_by, is_larger, requested};
 use super::pods::PodSeen;
 use super::release::{recorded, release};
 use super::roll::{self, Observed, RollStep, Waiting};
@@ -29,7 +34,7 @@ use super::status::{Seen, says_the_same, status};
 use super::validate::problems;
 use crate::calls::{CallError, call};
 use crate::events::News;
-use crate::fleet::{ClusterKey, RunError};
+use crate::fleet::{ClusterKey, RunError, Running};
 
 /// How long the first lists of children may take.
 const LISTED_WITHIN: Duration = Duration::from_secs(30);
@@ -58,9 +63,26 @@ pub enum ReconcileError {
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The controller did not do something.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Brokers cannot go.
+    #[error("the number of brokers cannot be lowered: {0}")]
+    Stays(String),
     /// The cluster's controller does not run.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl ReconcileError {
+    /// One word for conditions.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotListed | Self::Call(_) => "ApplyFailed",
+            Self::Ask(_) | Self::Run(_) => "ControllerNotReady",
+            Self::Stays(_) => "ScaleDownRefused",
+        }
+    }
 }
 
 /// Looks at one LogCluster.
@@ -118,14 +140,17 @@ impl Look {
             dns_ttl: Duration::from_secs(spec.dns_ttl_seconds.unsigned_abs()),
         });
         let templates = templates_after(seen.templates.clone(), &step, wished);
-        let done = if hands_off { Ok(()) } else { self.bring(&seen, &templates, &scale, &step).await };
-        let failure = done.as_ref().err().map(ToString::to_string);
+        let done = match hands_off {
+            true => Ok(()),
+            false => self.change(&seen, running.as_ref(), &templates, &scale, &step).await,
+        };
+        let failure = done.as_ref().err().map(|error| (error.reason(), error.to_string()));
         let told = self
             .tell(&Seen {
                 now: Timestamp::now(),
                 cluster: &self.work.presence.newest(&self.cluster),
                 problems: &problems,
-                failure: failure.as_deref(),
+                failure: failure.as_ref().map(|(reason, message)| (*reason, message.as_str())),
                 controller_problem: seen.controller_problem.as_deref(),
                 cluster_id: seen.cluster_id.as_deref(),
                 release: Some(&self.release),
@@ -147,6 +172,91 @@ impl Look {
             _ => LOOK,
         };
         Ok(Action::requeue(told.unwrap_or(again).min(again)))
+    }
+
+    /// Changes what is to be changed: what running brokers are told first, then the children, then where partitions live.
+    async fn change(
+        &self,
+        seen: &Observation,
+        running: Option<&Running>,
+        templates: &Templates,
+        scale: &Scale,
+        step: &RollStep,
+    ) -> Result<(), ReconcileError> {
+        if let Some(running) = running {
+            self.tell_settings(running).await?;
+        }
+        self.bring(seen, templates, scale, step).await?;
+        self.grow_claims().await?;
+        match running {
+            Some(running) if *step == RollStep::Rest => self.empty(seen, running, scale).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells running brokers what the ConfigMap does not say yet.
+    async fn tell_settings(&self, running: &Running) -> Result<(), AskError> {
+        let name = Names::new(&self.key.namespace, &self.key.name).config();
+        let Some(present) = self.work.live.config_map(&self.key, &name) else { return Ok(()) };
+        let ops = changes(&settings_in(&present), &broker_settings(&self.cluster.spec));
+        if ops.is_empty() {
+            return Ok(());
+        }
+        tracing::info!("the brokers of LogCluster {} are told {} settings", self.key, ops.len());
+        let change = ConfigChange { resource: ConfigResource::Broker(None), replace: false, ops };
+        let request = ControllerRequest::AlterConfigs { changes: vec![change], validate_only: false };
+        ask(&running.handle, "change settings of brokers", request).await
+    }
+
+    /// Lets claims ask for the size that is wished. They are not asked to shrink: the API server would refuse.
+    async fn grow_claims(&self) -> Result<(), CallError> {
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.work.context.client.clone(), &self.key.namespace);
+        for claim in self.work.live.claims(&self.key) {
+            let name = claim.name_any();
+            let mut volumes = self.cluster.spec.brokers.storage.volumes.iter();
+            let id = claimed_by(&self.key.name, &name).unwrap_or_default();
+            let names = Names::new(&self.key.namespace, &self.key.name);
+            let volume = volumes.find(|volume| names.claim(&volume.name, id) == name);
+            let (Some(volume), Some(present)) = (volume, requested(&claim)) else { continue };
+            if !is_larger(&volume.size, &present) {
+                continue;
+            }
+            let patch = json!({"spec": {"resources": {"requests": {"storage": volume.size}}}});
+            let what = format!("grow claim {name} to {}", volume.size.0);
+            call(what, api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
+            tracing::info!("claim {name} of LogCluster {} grows to {}", self.key, volume.size.0);
+        }
+        Ok(())
+    }
+
+    /// Moves partitions away from brokers that are to go, and forgets those that are gone.
+    async fn empty(
+        &self,
+        seen: &Observation,
+        running: &Running,
+        scale: &Scale,
+    ) -> Result<(), ReconcileError> {
+        let staying = self.cluster.spec.brokers.replicas;
+        if scale.held_by.is_some() {
+            let moves = {
+                let view = running.view.lock();
+                let topics = view.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()));
+                moves(staying, &view.brokers, topics).map_err(ReconcileError::Stays)?
+            };
+            if !moves.is_empty() {
+                tracing::info!("{} partitions of LogCluster {} move to other brokers", moves.len(), self.key);
+                reassign(&running.handle, moves).await?;
+            }
+        }
+        let known = seen.facts.iter().flat_map(|facts| &facts.brokers);
+        for (id, broker) in known.filter(|(id, _)| **id >= scale.replicas) {
+            if broker.fenced && broker.replicas == 0 && !seen.pods.contains_key(id) {
+                let request = ControllerRequest::UnregisterBroker { broker_id: *id };
+                ask(&running.handle, "forget a broker that is gone", request).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings the children to what they shall be, and takes the roll's next step.

@@ -37,7 +37,7 @@ pub struct Seen<'a> {
     /// What is wrong with its spec.
     pub problems: &'a [String],
     /// Why its children could not be brought to what they shall be.
-    pub failure: Option<&'a str>,
+    pub failure: Option<(&'a str, &'a str)>,
     /// What keeps its controller from working.
     pub controller_problem: Option<&'a str>,
     /// The id that clients know it by.
@@ -229,8 +229,8 @@ fn ready_condition(seen: &Seen<'_>, ready: usize, progress: &Said) -> Said {
     if !seen.problems.is_empty() {
         return no("Invalid", seen.problems.join("; "));
     }
-    if let Some(failure) = seen.failure {
-        return no("ApplyFailed", failure.to_owned());
+    if let Some((reason, message)) = seen.failure {
+        return no(reason, message.to_owned());
     }
     if let Some(problem) = seen.controller_problem {
         return no("ControllerNotReady", problem.to_owned());

@@ -33,13 +33,20 @@ pub(super) fn config(wish: &Wish<'_>) -> ConfigMap {
     config_map(wish, wish.names().config(), data)
 }
 
+/// The settings in a ConfigMap that [`config`] built.
+pub fn settings_in(config_map: &ConfigMap) -> BTreeMap<String, String> {
+    let text = config_map.data.as_ref().and_then(|data| data.get(BROKER_YAML)).map_or("", String::as_str);
+    let settings = text.lines().filter_map(|line| line.split_once(": "));
+    settings.filter_map(|(key, value)| Some((key.to_owned(), serde_json::from_str(value).ok()?))).collect()
+}
+
 fn config_map(wish: &Wish<'_>, name: String, data: BTreeMap<String, String>) -> ConfigMap {
     ConfigMap { metadata: metadata(wish.cluster, name), data: Some(data), ..ConfigMap::default() }
 }
 
 /// What brokers are started with: the resolved configuration, and the listener that they reach each other over, which is
 /// the first internal one.
-pub(super) fn broker_settings(spec: &LogClusterSpec) -> BTreeMap<String, String> {
+pub fn broker_settings(spec: &LogClusterSpec) -> BTreeMap<String, String> {
     let resolved = spec.resolved_config();
     let mut settings: BTreeMap<_, _> =
         resolved.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();

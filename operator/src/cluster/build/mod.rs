@@ -4,7 +4,7 @@
 //! needs to start comes before the StatefulSet, so that no pod waits for a ConfigMap; Services come before it too, so that
 //! the name of a pod resolves as soon as there is one; and what protects pods comes last but one, as it needs nothing.
 
-mod config_maps;
+pub mod config_maps;
 mod disruption_budget;
 pub mod names;
 mod network_policy;

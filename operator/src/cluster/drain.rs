@@ -1,0 +1,163 @@
+//! Moving partitions away from brokers that are to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
+
+/// Partitions that move at the same time: copying them must not take the network from clients.
+const AT_ONCE: usize = 20;
+
+/// The next moves that empty the brokers from id `first_to_go` on. Each replica there goes to the broker that stays and has
+/// the fewest, in a rack that the partition is not in if there is one; the order of replicas stays.
+///
+/// # Errors
+///
+/// A sentence, if a partition would be left with fewer replicas.
+pub fn moves<'a>(
+    first_to_go: i32,
+    brokers: &BTreeMap<i32, BrokerRecord>,
+    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
+) -> Result<Vec<Reassignment>, String> {
+    let staying: BTreeMap<i32, &BrokerRecord> =
+        brokers.iter().map(|(id, broker)| (*id, broker)).filter(|(id, _)| *id < first_to_go).collect();
+    let (mut held, mut moving, mut to_move) = (BTreeMap::<i32, usize>::new(), 0, Vec::new());
+    for (topic, partitions) in topics {
+        for record in partitions {
+            record.replicas.iter().for_each(|id| *held.entry(*id).or_default() += 1);
+            if !record.adding.is_empty() || !record.removing.is_empty() {
+                moving += 1;
+            } else if record.replicas.iter().any(|id| *id >= first_to_go) {
+                to_move.push((topic, record));
+            }
+        }
+    }
+    let mut moves = Vec::new();
+    for (topic, record) in to_move {
+        let mut replicas = record.replicas.clone();
+        for at in 0..replicas.len() {
+            if replicas[at] < first_to_go {
+                continue;
+            }
+            let Some(target) = target(&replicas, first_to_go, &staying, &held) else {
+                return Err(format!(
+                    "partition {} of topic {topic} has {} replicas, and {} brokers would stay: lower the number of its \
+                     replicas, or keep more brokers",
+                    record.partition,
+                    replicas.len(),
+                    staying.len(),
+                ));
+            };
+            *held.entry(target).or_default() += 1;
+            replicas[at] = target;
+        }
+        let topic = topic.to_owned();
+        moves.push(Reassignment { topic, partition: record.partition, replicas: Some(replicas) });
+    }
+    // All are looked at first: nothing is begun that could not be brought to its end.
+    moves.truncate(AT_ONCE.saturating_sub(moving));
+    Ok(moves)
+}
+
+/// Who takes a replica of a partition that is on `replicas`.
+fn target(
+    replicas: &[i32],
+    first_to_go: i32,
+    staying: &BTreeMap<i32, &BrokerRecord>,
+    held: &BTreeMap<i32, usize>,
+) -> Option<i32> {
+    let rack = |id: &i32| staying.get(id).and_then(|broker| broker.rack.as_deref());
+    let kept = replicas.iter().filter(|id| **id < first_to_go);
+    let racks: BTreeSet<&str> = kept.filter_map(rack).collect();
+    let candidates = staying.iter().filter(|(id, broker)| !replicas.contains(id) && !broker.fenced);
+    let order = |id: &i32| {
+        (rack(id).is_some_and(|rack| racks.contains(rack)), held.get(id).copied().unwrap_or_default(), *id)
+    };
+    candidates.map(|(id, _)| *id).min_by_key(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_protocol::Uuid;
+
+    use super::*;
+
+    fn brokers(racks: &[Option<&str>]) -> BTreeMap<i32, BrokerRecord> {
+        let broker = |(id, rack): (usize, &Option<&str>)| {
+            let broker_id = i32::try_from(id).unwrap();
+            let record = BrokerRecord {
+                broker_id,
+                incarnation: 1,
+                endpoints: Vec::new(),
+                rack: rack.map(str::to_owned),
+                fenced: false,
+                peer_address: None,
+                peer_token: None,
+            };
+            (broker_id, record)
+        };
+        racks.iter().enumerate().map(broker).collect()
+    }
+
+    fn partition(number: i32, replicas: &[i32]) -> PartitionRecord {
+        PartitionRecord {
+            topic_id: Uuid::ZERO,
+            partition: number,
+            creation: 1,
+            replicas: replicas.to_vec(),
+            leader: None,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            isr: Vec::new(),
+            elr: Vec::new(),
+            min_isr: 1,
+            adding: Vec::new(),
+            removing: Vec::new(),
+            unclean_epoch: None,
+        }
+    }
+
+    fn targets(racks: &[Option<&str>], partitions: &[PartitionRecord]) -> Result<Vec<Vec<i32>>, String> {
+        let moves = moves(3, &brokers(racks), [("t", partitions)])?;
+        Ok(moves.into_iter().filter_map(|one| one.replicas).collect())
+    }
+
+    #[test]
+    fn replicas_go_to_the_brokers_that_have_the_fewest() {
+        let partitions = [partition(0, &[4, 0]), partition(1, &[0, 1]), partition(2, &[1, 3])];
+        assert_eq!(targets(&[None; 5], &partitions), Ok(vec![vec![2, 0], vec![1, 2]]));
+        assert_eq!(targets(&[None; 5], &[partition(0, &[3, 4])]), Ok(vec![vec![0, 1]]));
+        assert_eq!(targets(&[None; 5], &[partition(0, &[0, 1, 2])]), Ok(vec![]));
+    }
+
+    #[test]
+    fn racks_are_kept_apart_where_that_can_be() {
+        let racks = [Some("a"), Some("b"), Some("a"), Some("b"), Some("b")];
+        let busy = partition(1, &[1]);
+        assert_eq!(targets(&racks, &[partition(0, &[0, 3]), busy]), Ok(vec![vec![0, 1]]));
+    }
+
+    #[test]
+    fn what_could_not_keep_its_replicas_is_not_begun() {
+        let partitions = [partition(0, &[4]), partition(1, &[0, 1, 2, 3])];
+        let refusal = targets(&[None; 5], &partitions).unwrap_err();
+        assert!(
+            refusal.contains("partition 1 of topic t has 4 replicas, and 3 brokers would stay"),
+            "{refusal}"
+        );
+        let mut all = brokers(&[None; 5]);
+        all.get_mut(&2).unwrap().fenced = true;
+        assert!(
+            moves(3, &all, [("t", [partition(0, &[0, 1, 4])].as_slice())]).is_err(),
+            "nobody who serves is left"
+        );
+    }
+
+    #[test]
+    fn few_move_at_a_time() {
+        let many: Vec<_> = (0..50).map(|number| partition(number, &[4])).collect();
+        assert_eq!(targets(&[None; 5], &many).unwrap().len(), AT_ONCE);
+        let mut some = many;
+        some[..15].iter_mut().for_each(|record| record.adding = vec![0]);
+        assert_eq!(targets(&[None; 5], &some).unwrap().len(), AT_ONCE - 15);
+    }
+}
