@@ -1,4 +1,6 @@
-//! The definitions as files: what `cargo crdgen` writes beside this crate's sources, and the test that they are written.
+//! The definitions as files: what `cargo crdgen` writes, and the test that it was written.
+
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -11,6 +13,13 @@ use crate::topic::Topic;
 /// All definitions.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![LogCluster::crd(), Topic::crd(), ClusterState::crd(), TopicSlice::crd(), PartitionSlice::crd()]
+}
+
+/// Where the files are: beside this crate's sources, for people and `kubectl apply`, and in the chart, which can only read
+/// what lies in its own directory.
+pub fn directories() -> [PathBuf; 2] {
+    let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    [crate_directory.to_owned(), crate_directory.join("../charts/taffrail/files/crds")]
 }
 
 /// The name of the file of a definition.
@@ -45,7 +54,6 @@ fn join_lines(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use super::*;
 
@@ -54,21 +62,23 @@ mod tests {
 
     #[test]
     fn files_are_what_crdgen_writes() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for definition in definitions() {
-            let name = file_name(&definition);
-            let written = std::fs::read_to_string(directory.join(&name)).unwrap_or_default();
-            let same = written == yaml(&definition).unwrap();
-            assert!(
-                same,
-                "crds/{name} is not what the sources say; run `cargo crdgen` and commit what it writes"
-            );
+        for directory in directories() {
+            for definition in definitions() {
+                let path = directory.join(file_name(&definition));
+                let written = std::fs::read_to_string(&path).unwrap_or_default();
+                let same = written == yaml(&definition).unwrap();
+                let path = path.display();
+                assert!(
+                    same,
+                    "{path} is not what the sources say; run `cargo crdgen` and commit what it writes"
+                );
+            }
+            let expected: BTreeSet<_> = definitions().iter().map(file_name).collect();
+            let names =
+                directory.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let found: BTreeSet<_> = names.filter(|name| name.ends_with(".yaml")).collect();
+            assert_eq!(found, expected, "run `cargo crdgen` and commit what it writes and removes");
         }
-        let expected: BTreeSet<_> = definitions().iter().map(file_name).collect();
-        let names =
-            directory.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let found: BTreeSet<_> = names.filter(|name| name.ends_with(".yaml")).collect();
-        assert_eq!(found, expected, "run `cargo crdgen` and commit what it writes and removes");
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! Writes the YAML of all custom resource definitions beside this crate's sources (`cargo crdgen`).
+//! Writes the YAML of all custom resource definitions (`cargo crdgen`).
 
 use std::error::Error;
 use std::path::Path;
 use std::{fs, io};
 
-use taffrail_crds::generate::{definitions, file_name, yaml};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use taffrail_crds::generate::{definitions, directories, file_name, yaml};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let definitions = definitions();
+    directories().iter().try_for_each(|directory| write(&definitions, directory))
+}
+
+/// Makes the directory's YAML files those of the definitions.
+fn write(definitions: &[CustomResourceDefinition], directory: &Path) -> Result<(), Box<dyn Error>> {
     let failed =
         |verb: &str, path: &Path, source: io::Error| format!("cannot {verb} {}: {source}", path.display());
-    let definitions = definitions();
     for entry in fs::read_dir(directory).map_err(|source| failed("list", directory, source))? {
         let path = entry.map_err(|source| failed("list", directory, source))?.path();
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml");
@@ -18,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
         }
     }
-    for definition in &definitions {
+    for definition in definitions {
         let path = directory.join(file_name(definition));
         fs::write(&path, yaml(definition)?).map_err(|source| failed("write", &path, source))?;
     }
