@@ -1,6 +1,8 @@
 //! Scenarios on whole systems: what cannot be shown without a real Kubernetes.
 
 mod api;
+mod command;
+mod images;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,8 @@ struct Cli {
 enum Command {
     /// On a real control plane (etcd and kube-apiserver) without nodes
     Api(api::Options),
+    /// Build the images of broker and operator from release binaries
+    Images(images::Options),
 }
 
 #[tokio::main]
@@ -27,8 +31,11 @@ async fn main() -> ExitCode {
     // What goes wrong on purpose need not be told, unless somebody asks for it with RUST_LOG.
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Command::Api(options) = Cli::parse().command;
-    match api::run(options).await {
+    let outcome = match Cli::parse().command {
+        Command::Api(options) => api::run(options).await,
+        Command::Images(options) => images::run(&options).await.map(|()| true),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
