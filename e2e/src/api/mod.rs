@@ -2,6 +2,7 @@
 
 mod admission;
 mod asker;
+mod chart;
 mod cluster;
 mod lease;
 mod store;
@@ -42,6 +43,7 @@ type Scenario = for<'a> fn(Stage<'a>) -> BoxFuture<'a, Result<String>>;
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("admission", |stage| admission::admission(stage).boxed()),
+    ("chart", |stage| chart::chart(stage).boxed()),
     ("store-conformance", |stage| store::conformance(stage).boxed()),
     ("store-conflicts", |stage| store::conflicts(stage).boxed()),
     ("store-watch", |stage| store::watch(stage).boxed()),
