@@ -3,6 +3,7 @@
 
 mod check;
 mod clock;
+mod first;
 mod probe;
 mod reader;
 mod record;
@@ -27,18 +28,26 @@ struct Options {
 enum Job {
     /// Write and read records that can be told from each other, and account for every one in the end.
     ///
-    /// Orders: `status`; `quiesce`, which ends the writing; `verify`, which reads everything and ends the program.
+    /// Orders: `status`; `gap`, the longest wait for an acknowledgement since the last `gap`; `quiesce`, which ends the writing; `verify`, which reads everything and ends the program.
     Verify(verify::Options),
     /// Write steadily, and tell how long after a broker's failure its partitions take writes again.
     ///
     /// Orders: `after NANOSECONDS PARTITION,…`: when the leader of these partitions failed, by CLOCK_MONOTONIC.
     Probe(probe::Options),
+    /// Write one record as soon as the cluster takes it, read it back, and tell how long each took.
+    First(first::Options),
+    /// Do nothing, so that the others can be run in the same container.
+    Wait,
 }
 
 fn main() -> Result<()> {
     match Options::parse().job {
         Job::Verify(options) => verify::run(&options, &mut orders()),
         Job::Probe(options) => probe::run(&options, &mut orders()),
+        Job::First(options) => first::run(&options),
+        Job::Wait => loop {
+            std::thread::park();
+        },
     }
 }
 

@@ -61,6 +61,12 @@ struct Status {
 }
 
 #[derive(Serialize)]
+struct Gap {
+    /// The longest time that any partition acknowledged nothing since the last such order.
+    longest_ms: f64,
+}
+
+#[derive(Serialize)]
 struct Verdict {
     sound: bool,
     idempotent: Findings,
@@ -80,6 +86,10 @@ pub fn run(options: &Options, orders: &mut impl Iterator<Item = Result<String>>)
     for order in orders {
         match order?.as_str() {
             "status" => crate::answer(&status(&writers, &group))?,
+            "gap" => {
+                let longest_ns = writers.iter().map(Writers::take_longest_ns).max().unwrap_or(0);
+                crate::answer(&Gap { longest_ms: longest_ns as f64 / 1e6 })?;
+            }
             "quiesce" => {
                 stop.store(true, Ordering::Relaxed);
                 writers.iter_mut().for_each(Writers::join);
@@ -95,7 +105,7 @@ pub fn run(options: &Options, orders: &mut impl Iterator<Item = Result<String>>)
                 group.stop();
                 return crate::answer(&verdict);
             }
-            other => bail!("unknown order {other:?}: there are status, quiesce and verify"),
+            other => bail!("unknown order {other:?}: there are status, gap, quiesce and verify"),
         }
     }
     bail!("the orders ended before verify")

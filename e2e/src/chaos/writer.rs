@@ -29,12 +29,35 @@ struct Page {
     acknowledged: i64,
 }
 
+/// How steadily one partition takes records, of all producers.
+#[derive(Default)]
+struct Pace {
+    /// When it last took one, by CLOCK_MONOTONIC; 0 before the first.
+    latest_ns: AtomicU64,
+    /// The longest time between two since somebody asked.
+    longest_ns: AtomicU64,
+}
+
+impl Pace {
+    fn took_one(&self, now_ns: u64) {
+        let before_ns = self.latest_ns.fetch_max(now_ns, Ordering::Relaxed);
+        if before_ns > 0 {
+            self.longest_ns.fetch_max(now_ns.saturating_sub(before_ns), Ordering::Relaxed);
+        }
+    }
+
+    /// The longest time without a record since this was last asked, that which still lasts included.
+    fn take_longest_ns(&self, now_ns: u64) -> u64 {
+        let lasting_ns = now_ns.saturating_sub(self.latest_ns.load(Ordering::Relaxed));
+        self.longest_ns.swap(0, Ordering::Relaxed).max(lasting_ns)
+    }
+}
+
 /// What one producer was told.
 pub struct Ledger {
     /// By partition.
     pages: Mutex<Vec<Page>>,
-    /// The topic's partitions: when each last took a record, by CLOCK_MONOTONIC.
-    latest_ns: Arc<[AtomicU64]>,
+    pace: Arc<[Pace]>,
     acknowledged: AtomicU64,
     failed: AtomicU64,
     fatal: AtomicBool,
@@ -46,7 +69,7 @@ impl Ledger {
         let page = &mut pages[partition as usize];
         page.sent[number as usize].outcome = Outcome::Acknowledged(offset);
         page.acknowledged = page.acknowledged.max(offset);
-        self.latest_ns[partition as usize].store(monotonic_ns(), Ordering::Relaxed);
+        self.pace[partition as usize].took_one(monotonic_ns());
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -81,7 +104,7 @@ impl ProducerContext for Ledger {
 pub struct Writers {
     /// The topic.
     pub topic: Topic,
-    latest_ns: Arc<[AtomicU64]>,
+    pace: Arc<[Pace]>,
     ledgers: Vec<Arc<BaseProducer<Ledger>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -89,7 +112,7 @@ pub struct Writers {
 impl Writers {
     /// Starts the producers of `topic`, which go on until `stop`.
     pub fn start(options: &Options, topic: Topic, stop: &Arc<AtomicBool>) -> Result<Self> {
-        let latest_ns: Arc<[AtomicU64]> = (0..options.partitions).map(|_| AtomicU64::new(0)).collect();
+        let pace: Arc<[Pace]> = (0..options.partitions).map(|_| Pace::default()).collect();
         let mut ledgers = Vec::new();
         let mut threads = Vec::new();
         for id in 0..options.producers {
@@ -98,7 +121,7 @@ impl Writers {
                     Page { sent: Vec::new(), acknowledged: -1 };
                     usize::from(options.partitions)
                 ]),
-                latest_ns: Arc::clone(&latest_ns),
+                pace: Arc::clone(&pace),
                 acknowledged: AtomicU64::new(0),
                 failed: AtomicU64::new(0),
                 fatal: AtomicBool::new(false),
@@ -116,7 +139,7 @@ impl Writers {
             };
             threads.push(std::thread::spawn(move || feed.run()));
         }
-        Ok(Self { topic, latest_ns, ledgers, threads })
+        Ok(Self { topic, pace, ledgers, threads })
     }
 
     /// Waits for the threads to end, which they do after `stop`.
@@ -128,7 +151,13 @@ impl Writers {
 
     /// Since when every partition has taken no record, by CLOCK_MONOTONIC: of the partition that waits longest.
     pub fn oldest_ns(&self) -> u64 {
-        self.latest_ns.iter().map(|at| at.load(Ordering::Relaxed)).min().unwrap_or(0)
+        self.pace.iter().map(|pace| pace.latest_ns.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    /// The longest time that a partition took no record since this was last asked, in nanoseconds.
+    pub fn take_longest_ns(&self) -> u64 {
+        let now_ns = monotonic_ns();
+        self.pace.iter().map(|pace| pace.take_longest_ns(now_ns)).max().unwrap_or(0)
     }
 
     /// How many records were acknowledged, and how many will not be.
@@ -236,5 +265,22 @@ impl Feed {
             record = same;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+
+    #[test]
+    fn the_longest_time_without_a_record_is_told_once_and_a_lasting_one_again() {
+        let pace = Pace::default();
+        for now_ns in [1_000, 1_010, 1_050, 1_060] {
+            pace.took_one(now_ns);
+        }
+        assert_eq!(pace.take_longest_ns(1_061), 40);
+        assert_eq!(pace.take_longest_ns(1_065), 5);
+        pace.took_one(1_100);
+        assert_eq!(pace.take_longest_ns(1_101), 40);
     }
 }
