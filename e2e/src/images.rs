@@ -101,7 +101,8 @@ pub(crate) async fn release_binary(package: &str, binary: &str) -> Result<PathBu
     let messages = output(&mut build).await?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let executable = messages.filter(|message| message["target"]["name"] == binary);
-    let path = executable.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    let mut path = executable.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let path = path.next_back();
     path.with_context(|| format!("cargo built no binary {binary} of {package}"))
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod command;
 mod images;
+mod kind;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Api(api::Options),
     /// Build the images of broker and operator from release binaries
     Images(images::Options),
+    /// On kind, with real pods
+    Kind(kind::Options),
 }
 
 #[tokio::main]
@@ -34,6 +37,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Api(options) => api::run(options).await,
         Command::Images(options) => images::run(&options).await.map(|()| true),
+        Command::Kind(options) => kind::run(options).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
