@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use taffrail_control::broker_config::ConfigError;
+use taffrail_control::session::Endpoint;
 use taffrail_controller_service::LocalController;
 use taffrail_log::{FileStorage, inspect};
 use tokio::task::JoinSet;
@@ -52,7 +53,7 @@ pub async fn run(options: DevOptions, config: BrokerConfig) -> anyhow::Result<()
     let controller =
         LocalController::open(&options.data_dir.join(CONTROLLER_DIR), config.cluster_defaults())?;
     let address = ControllerAddress::in_process(controller.handle());
-    let addresses: Vec<_> = bound.iter().map(|bound| (bound.address, bound.admin_address)).collect();
+    let addresses: Vec<_> = bound.iter().map(Addresses::of).collect();
     let plans = bound.into_iter().map(|bound| bound.plan(&options, config.clone(), address.clone()));
     let started = tokio::select! {
         started = start_all(plans.collect()) => started,
@@ -87,6 +88,22 @@ struct Bound {
     address: SocketAddr,
     admin: AdminServer,
     admin_address: SocketAddr,
+}
+
+/// Where one broker is found, for people.
+struct Addresses {
+    listen: SocketAddr,
+    advertised: String,
+    admin: SocketAddr,
+}
+
+impl Addresses {
+    fn of(bound: &Bound) -> Self {
+        let Endpoint { host, port, .. } = &bound.listener.advertised;
+        let advertised =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Self { listen: bound.address, advertised, admin: bound.admin_address }
+    }
 }
 
 impl Bound {
@@ -165,14 +182,17 @@ async fn stop_all(mut nodes: Vec<Node>) {
 }
 
 /// Says where everything is and what to type next.
-fn print_banner(data_dir: &Path, addresses: &[(SocketAddr, SocketAddr)]) {
+fn print_banner(data_dir: &Path, addresses: &[Addresses]) {
     let version = env!("CARGO_PKG_VERSION");
-    let list = |of: &dyn Fn(&(SocketAddr, SocketAddr)) -> String, separator: &str| {
+    let list = |of: &dyn Fn(&Addresses) -> String, separator: &str| {
         addresses.iter().map(of).collect::<Vec<_>>().join(separator)
     };
-    let listening = list(&|(address, _)| address.to_string(), ", ");
-    let bootstrap = list(&|(address, _)| address.to_string(), ",");
-    let admin = list(&|(_, admin)| format!("http://{admin}/readyz  http://{admin}/metrics"), "\n          ");
+    let listening = list(&|at| at.listen.to_string(), ", ");
+    let bootstrap = list(&|at| at.advertised.clone(), ",");
+    let admin = list(
+        &|Addresses { admin, .. }| format!("http://{admin}/readyz  http://{admin}/metrics"),
+        "\n          ",
+    );
     let data_dir = data_dir.display();
     let banner = format!(
         "\
