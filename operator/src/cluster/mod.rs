@@ -14,6 +14,7 @@ pub mod drain;
 pub mod dynamic;
 pub mod facts;
 pub mod live;
+pub mod memory;
 pub mod news;
 pub mod observe;
 pub mod pods;

@@ -9,8 +9,8 @@ use taffrail_crds::LogCluster;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::build::names::owner;
 use super::defaults::cluster_defaults;
+use super::memory::memory_owner;
 use crate::fleet::{ClusterKey, Fleet, RunError};
 
 /// How long is waited after the first failure in a row, and at the most.
@@ -29,12 +29,20 @@ struct Notes {
     since: Instant,
     failures: u32,
     written: Option<Written>,
+    memory: Option<MemoryOf>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { since: Instant::now(), failures: 0, written: None }
+        Self { since: Instant::now(), failures: 0, written: None, memory: None }
     }
+}
+
+/// The LogCluster's uid, and whether its volumes go with it.
+type MemoryOf = (String, bool);
+
+fn memory_of(cluster: &LogCluster) -> MemoryOf {
+    (cluster.uid().unwrap_or_default(), cluster.spec.brokers.storage.delete_claim)
 }
 
 /// A status that was written.
@@ -57,7 +65,7 @@ impl Presence {
             fleet.remove(key).await;
         }
         running.insert(key.clone(), uid);
-        fleet.run(key, owner(cluster), cluster_defaults(&cluster.spec.resolved_config())).await
+        fleet.run(key, memory_owner(cluster), cluster_defaults(&cluster.spec.resolved_config())).await
     }
 
     /// The LogCluster with this uid is gone: its controller stops, unless there is another of its name by now.
@@ -80,6 +88,16 @@ impl Presence {
     /// For how long the cluster is known here.
     pub fn since(&self, key: &ClusterKey) -> Duration {
         self.notes().entry(key.clone()).or_default().since.elapsed()
+    }
+
+    /// Whether it is known that what is remembered of `cluster` goes with whom it should.
+    pub fn is_memory_settled(&self, key: &ClusterKey, cluster: &LogCluster) -> bool {
+        self.notes().get(key).is_some_and(|notes| notes.memory == Some(memory_of(cluster)))
+    }
+
+    /// It does, as long as `cluster` is the one that it is.
+    pub fn memory_settled(&self, key: &ClusterKey, cluster: &LogCluster) {
+        self.notes().entry(key.clone()).or_default().memory = Some(memory_of(cluster));
     }
 
     /// A look came to its end.

@@ -24,6 +24,7 @@ use super::build::{Child, Release, Wish, children};
 use super::directory::directory;
 use super::drain::moves;
 use super::dynamic::changes;
+use super::memory::settle;
 use super::news::news;
 use super::observe::{Observation, claimed_by, is_larger, requested};
 use super::pods::PodSeen;
@@ -50,6 +51,9 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// For how long what was said before stands while the controller is still reading: operators that take turns are no news.
 const READING: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether what was remembered of an earlier cluster of the name is gone.
+const GOING_REST: Duration = Duration::from_secs(1);
 
 /// The least time between two writes of one status.
 const STATUS_REST: Duration = Duration::from_secs(1);
@@ -99,6 +103,17 @@ pub async fn reconcile(cluster: Arc<LogCluster>, work: Arc<Work>) -> Result<Acti
     listed.map_err(|_| ReconcileError::NotListed)?.map_err(|_| ReconcileError::NotListed)?;
     let key = ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any());
     let look = Look { release: work.release(&key, &cluster).await?, key, cluster, work };
+    let (presence, client) = (&look.work.presence, &look.work.context.client);
+    if !presence.is_memory_settled(&look.key, &look.cluster) {
+        if !settle(client, &look.key, &look.cluster).await? {
+            tracing::info!(
+                "LogCluster {} waits until what was remembered of an earlier one is gone",
+                look.key
+            );
+            return Ok(Action::requeue(GOING_REST));
+        }
+        presence.memory_settled(&look.key, &look.cluster);
+    }
     look.work.presence.run(&look.key, &look.cluster, &look.work.context.fleet).await?;
     look.act().await
 }

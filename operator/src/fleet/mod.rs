@@ -17,7 +17,7 @@ use taffrail_controller_service::{
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::store::{KubeStore, StoreHealth, StoreOptions};
+use crate::store::{KubeStore, Owner, StoreHealth, StoreOptions};
 use view::View;
 
 /// Changes that may wait for a reconciler; one that is further behind looks at everything.
@@ -107,6 +107,7 @@ enum Duty {
 
 struct Member {
     running: Running,
+    owner: Owner,
     defaults: ClusterDefaults,
     controller: LocalController,
     viewing: JoinHandle<()>,
@@ -143,20 +144,23 @@ impl Fleet {
     }
 
     /// Sees to it that the cluster's controller runs here with these defaults, and that what it remembers goes with
-    /// `owner`. Does nothing while this operator is not the active one. Called within an async runtime.
+    /// `owner`, if with anybody. Does nothing while this operator is not the active one. Called within an async runtime.
     ///
     /// # Errors
     /// If the controller cannot be started.
     pub async fn run(
         &self,
         key: &ClusterKey,
-        owner: OwnerReference,
+        owner: Option<OwnerReference>,
         defaults: ClusterDefaults,
     ) -> Result<(), RunError> {
         let outdated = {
             let mut state = self.inner.state.lock();
             if !matches!(state.duty, Duty::Active) {
                 return Ok(());
+            }
+            if let Some(member) = state.members.get(key) {
+                member.owner.lock().clone_from(&owner);
             }
             match state.members.get_mut(key) {
                 Some(member) if member.defaults == defaults => return Ok(()),
@@ -179,12 +183,13 @@ impl Fleet {
     fn start(
         &self,
         key: &ClusterKey,
-        owner: OwnerReference,
+        owner: Option<OwnerReference>,
         defaults: ClusterDefaults,
     ) -> Result<Member, RunError> {
         let (news_sender, news) = mpsc::channel(NEWS);
         let mut options = StoreOptions::new(&key.namespace, &key.name, &self.inner.writer);
-        options.owner = Some(owner);
+        options.owner = Arc::new(Mutex::new(owner));
+        let owner = Arc::clone(&options.owner);
         let store = KubeStore::open(&self.inner.config, options, news_sender)
             .map_err(|error| RunError::Store(Box::new(error)))?;
         let health = store.health();
@@ -199,7 +204,7 @@ impl Fleet {
         };
         let viewing = tokio::spawn(view::keep(handle.clone(), Arc::clone(&view), tell));
         let running = Running { handle, view, health };
-        Ok(Member { running, defaults, controller, viewing })
+        Ok(Member { running, owner, defaults, controller, viewing })
     }
 
     /// The LogCluster is gone: its controller stops.

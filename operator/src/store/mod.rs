@@ -53,6 +53,9 @@ const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// what was written in the last five minutes.
 const ISR_COALESCE_MS: u64 = 150;
 
+/// With whom what is written from now on goes; it may change while the store is open.
+pub type Owner = Arc<parking_lot::Mutex<Option<OwnerReference>>>;
+
 /// Whose memory it is, and who writes it.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -61,7 +64,7 @@ pub struct StoreOptions {
     /// The LogCluster's name.
     pub cluster: String,
     /// The LogCluster, if the objects are to go with it.
-    pub owner: Option<OwnerReference>,
+    pub owner: Owner,
     /// Who writes, for people who read the objects: the pod's name.
     pub writer: String,
     /// How long one call of the API may take.
@@ -72,7 +75,7 @@ impl StoreOptions {
     /// For the LogCluster `cluster` in `namespace`.
     pub fn new(namespace: impl Into<String>, cluster: impl Into<String>, writer: impl Into<String>) -> Self {
         let (namespace, cluster, writer) = (namespace.into(), cluster.into(), writer.into());
-        Self { namespace, cluster, owner: None, writer, deadline: DEADLINE }
+        Self { namespace, cluster, owner: Owner::default(), writer, deadline: DEADLINE }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +14,7 @@ use taffrail_controller::model::{Object, ObjectKey};
 use taffrail_controller::store::{ObjectKind, Stored, Version};
 use taffrail_crds::{CLUSTER_LABEL, ClusterState, PartitionSlice, TopicSlice};
 
+use super::Owner;
 use super::fault::Cause;
 
 /// Tells who wrote an object last. It makes two puts of equal content differ: the API server writes nothing, and gives no
@@ -28,7 +29,7 @@ pub(super) const KINDS: [ObjectKind; 3] = [ObjectKind::Cluster, ObjectKind::Topi
 pub(super) struct Place {
     pub(super) namespace: String,
     pub(super) cluster: String,
-    pub(super) owner: Option<OwnerReference>,
+    pub(super) owner: Owner,
 }
 
 /// A kind's names in the Kubernetes API.
@@ -98,7 +99,7 @@ impl Place {
             namespace: Some(self.namespace.clone()),
             labels: Some([(CLUSTER_LABEL.to_owned(), self.cluster.clone())].into()),
             annotations: Some([(WRITTEN_BY.to_owned(), written_by.to_owned())].into()),
-            owner_references: self.owner.clone().map(|owner| vec![owner]),
+            owner_references: self.owner.lock().clone().map(|owner| vec![owner]),
             resource_version: (expected != Version::ABSENT).then(|| expected.0.to_string()),
             ..ObjectMeta::default()
         };
@@ -228,11 +229,13 @@ impl<'de> Visitor<'de> for Exact {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
     use taffrail_controller::model::{ClusterState, TopicSlice};
 
     fn place() -> Place {
-        Place { namespace: "shop".to_owned(), cluster: "orders".to_owned(), owner: None }
+        Place { namespace: "shop".to_owned(), cluster: "orders".to_owned(), owner: Owner::default() }
     }
 
     #[test]
@@ -262,7 +265,8 @@ mod tests {
     fn an_object_is_written_whole_with_the_version_that_it_must_have() {
         let owner =
             OwnerReference { kind: "LogCluster".into(), name: "orders".into(), ..OwnerReference::default() };
-        let place = Place { owner: Some(owner), ..place() };
+        let place = place();
+        *place.owner.lock() = Some(owner);
         let object = Object::Cluster(ClusterState::default());
         let document = |expected| {
             let bytes = place.encode(ObjectKey::Cluster, expected, &object, "a-1").unwrap();
