@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod options;
 pub mod run;
 pub mod store;
+pub mod topic;

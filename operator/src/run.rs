@@ -21,6 +21,7 @@ use crate::fleet::Fleet;
 use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::Metrics;
 use crate::options::OperatorOptions;
+use crate::topic;
 
 /// How long to wait before the authority is asked for again.
 const AUTHORITY_REST: Duration = Duration::from_secs(1);
@@ -109,6 +110,7 @@ async fn follow(
                 metrics.elections.inc();
                 fleet.activate();
                 reconcilers.spawn(cluster::run(Arc::clone(surroundings)));
+                reconcilers.spawn(topic::run(Arc::clone(surroundings)));
             }
             Leadership::Active { .. } | Leadership::Unknown => {}
             Leadership::Standby { holder, address } => {
