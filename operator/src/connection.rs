@@ -1,9 +1,12 @@
 //! Connections to the Kubernetes API for calls that are answered soon or not at all, and sent once.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::{Client, Config};
+
+use crate::counting;
+use crate::metrics::Metrics;
 
 /// How long a connection may take to come about.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -20,6 +23,7 @@ pub(crate) struct NoAnswer {
 pub(crate) struct Connection {
     config: Config,
     deadline: Duration,
+    metrics: Option<Arc<Metrics>>,
     /// Replaced, with its connections, when it did not answer: one that is dead would be asked again otherwise.
     client: Mutex<Connected>,
 }
@@ -39,12 +43,19 @@ impl std::fmt::Debug for Connected {
 impl Connection {
     /// `config` is used but for what must be so here. Nothing is sent twice: a write that is sent again after it was
     /// carried out would be answered with the conflict that it made itself.
-    pub(crate) fn new(config: &Config, deadline: Duration) -> Result<Self, kube::Error> {
+    pub(crate) fn new(
+        config: &Config,
+        deadline: Duration,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Result<Self, kube::Error> {
         let mut config = config.clone();
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_DEADLINE.min(deadline));
-        let client = Mutex::new(Connected { client: Client::try_from(config.clone())?, generation: 0 });
-        Ok(Self { config, deadline, client })
+        let client = Mutex::new(Connected {
+            client: counting::client(config.clone(), metrics.as_ref())?,
+            generation: 0,
+        });
+        Ok(Self { config, deadline, metrics, client })
     }
 
     /// How long a call may take.
@@ -77,7 +88,7 @@ impl Connection {
         if connected.generation != generation {
             return;
         }
-        match Client::try_from(self.config.clone()) {
+        match counting::client(self.config.clone(), self.metrics.as_ref()) {
             Ok(client) => *connected = Connected { client, generation: generation + 1 },
             Err(error) => tracing::warn!("cannot open new connections to the Kubernetes API: {error}"),
         }

@@ -101,7 +101,7 @@ pub fn run(
     options: LeaseOptions,
 ) -> Result<(watch::Receiver<Leadership>, Candidacy), kube::Error> {
     // Shorter than what is left of a term after a renewal that failed.
-    let connection = Arc::new(Connection::new(config, 2 * options.renew)?);
+    let connection = Arc::new(Connection::new(config, 2 * options.renew, None)?);
     let candidate = Candidate::new(options.identity.clone(), options.renew, Instant::now());
     let (leadership, receiver) = watch::channel(Leadership::Unknown);
     let (stop, stopped) = oneshot::channel();

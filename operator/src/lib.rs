@@ -6,6 +6,7 @@ pub mod calls;
 pub mod cluster;
 mod connection;
 pub mod context;
+pub mod counting;
 pub mod events;
 pub mod fleet;
 pub mod lease;

@@ -2,6 +2,7 @@
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    exponential_buckets,
 };
 
 /// What the operator counts of itself. What it knows of its clusters is told by the brokers.
@@ -18,6 +19,9 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     /// How long they took, in seconds, by kind.
     pub reconcile_seconds: HistogramVec,
+    api_requests: IntCounterVec,
+    api_request_seconds: HistogramVec,
+    store_write_bytes: HistogramVec,
 }
 
 impl Metrics {
@@ -48,6 +52,28 @@ impl Metrics {
                 ),
                 &["kind"],
             )?,
+            api_requests: IntCounterVec::new(
+                Opts::new(
+                    "taffrail_operator_api_requests_total",
+                    "Requests to the Kubernetes API, by method and by the code of the answer; 0 where there was none.",
+                ),
+                &["method", "code"],
+            )?,
+            api_request_seconds: HistogramVec::new(
+                HistogramOpts::new(
+                    "taffrail_operator_api_request_seconds",
+                    "How long the Kubernetes API took to answer, by method.",
+                ),
+                &["method"],
+            )?,
+            store_write_bytes: HistogramVec::new(
+                HistogramOpts::new(
+                    "taffrail_operator_store_write_bytes",
+                    "How large the objects were that controllers wrote of what they remember, by kind.",
+                )
+                .buckets(exponential_buckets(1024.0, 4.0, 6)?),
+                &["kind"],
+            )?,
             registry,
         };
         let registry = &metrics.registry;
@@ -56,6 +82,9 @@ impl Metrics {
         registry.register(Box::new(metrics.controllers.clone()))?;
         registry.register(Box::new(metrics.reconciles.clone()))?;
         registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
+        registry.register(Box::new(metrics.api_requests.clone()))?;
+        registry.register(Box::new(metrics.api_request_seconds.clone()))?;
+        registry.register(Box::new(metrics.store_write_bytes.clone()))?;
         Ok(metrics)
     }
 
@@ -65,6 +94,17 @@ impl Metrics {
         // Writing to memory does not fail, and a family without samples is left out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The Kubernetes API answered with this code, or not at all, which is code 0.
+    pub fn api_called(&self, method: &str, code: u16, seconds: f64) {
+        self.api_requests.with_label_values(&[method, &code.to_string()]).inc();
+        self.api_request_seconds.with_label_values(&[method]).observe(seconds);
+    }
+
+    /// A controller wrote an object.
+    pub fn store_wrote(&self, kind: &str, bytes: usize) {
+        self.store_write_bytes.with_label_values(&[kind]).observe(bytes as f64);
     }
 
     /// A reconcile ended.
@@ -84,12 +124,16 @@ mod tests {
         metrics.active.set(1);
         metrics.reconciled("Topic", true, 0.01);
         metrics.reconciled("Topic", false, 0.01);
+        metrics.api_called("PUT", 409, 0.001);
+        metrics.store_wrote("TopicSlice", 5000);
         let text = metrics.text();
         for line in [
             "taffrail_operator_active 1",
             "taffrail_operator_elections_total 0",
             "taffrail_operator_reconciles_total{kind=\"Topic\",outcome=\"error\"} 1",
             "taffrail_operator_reconcile_seconds_count{kind=\"Topic\"} 2",
+            "taffrail_operator_api_requests_total{code=\"409\",method=\"PUT\"} 1",
+            "taffrail_operator_store_write_bytes_bucket{kind=\"TopicSlice\",le=\"16384\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

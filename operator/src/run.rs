@@ -14,14 +14,13 @@ use tokio::task::JoinSet;
 use crate::access::authority::Authority;
 use crate::access::token_review::TokenReviewer;
 use crate::admin::Admin;
-use crate::cluster;
 use crate::cluster::build::ControllerAccess;
 use crate::context::Context as Surroundings;
 use crate::fleet::Fleet;
 use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::Metrics;
 use crate::options::OperatorOptions;
-use crate::topic;
+use crate::{cluster, counting, topic};
 
 /// How long to wait before the authority is asked for again.
 const AUTHORITY_REST: Duration = Duration::from_secs(1);
@@ -36,8 +35,9 @@ pub async fn run(options: OperatorOptions) -> anyhow::Result<()> {
     let config = Config::infer().await.context(
         "nothing says where the Kubernetes API is: run the operator in a pod, or point KUBECONFIG at a file",
     )?;
-    let client = Client::try_from(config.clone()).context("cannot make a client of the Kubernetes API")?;
     let metrics = Arc::new(Metrics::new()?);
+    let client = counting::client(config.clone(), Some(&metrics));
+    let client = client.context("cannot make a client of the Kubernetes API")?;
     let admin = Admin::new(Arc::clone(&metrics));
     let admin_listener = bind(options.admin, "--admin").await?;
     let listener = bind(options.listen, "--listen").await?;
@@ -61,7 +61,7 @@ pub async fn run(options: OperatorOptions) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let fleet = Fleet::new(config.clone(), options.pod_name.clone());
+    let fleet = Fleet::new(config.clone(), options.pod_name.clone(), Some(Arc::clone(&metrics)));
     let server = GrpcServer::new(Arc::new(fleet.clone()), Arc::new(TokenReviewer::new(client.clone())));
     let server = server.with_tls(authority.server_config()?);
     serving.spawn(async move { server.serve(listener).await.context("brokers cannot be served") });

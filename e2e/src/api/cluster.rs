@@ -56,7 +56,7 @@ impl Drop for Scene {
 impl Scene {
     fn begin(stage: &Stage<'_>) -> Result<Self> {
         let client = stage.plane.client()?;
-        let fleet = Fleet::new(stage.plane.config(), "scenario");
+        let fleet = Fleet::new(stage.plane.config(), "scenario", None);
         fleet.activate();
         let access = ControllerAccess {
             address: "https://taffrail-operator.taffrail.svc:9190".to_owned(),

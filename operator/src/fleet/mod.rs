@@ -17,6 +17,7 @@ use taffrail_controller_service::{
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::metrics::Metrics;
 use crate::store::{KubeStore, Owner, StoreHealth, StoreOptions};
 use view::View;
 
@@ -89,6 +90,7 @@ pub struct Fleet {
 struct Inner {
     config: kube::Config,
     writer: String,
+    metrics: Option<Arc<Metrics>>,
     changes: broadcast::Sender<Change>,
     state: Mutex<State>,
 }
@@ -116,10 +118,10 @@ struct Member {
 impl Fleet {
     /// An operator that is not the active one yet. Its controllers keep their memory where `config` points, and sign what
     /// they write with `writer`.
-    pub fn new(config: kube::Config, writer: impl Into<String>) -> Self {
+    pub fn new(config: kube::Config, writer: impl Into<String>, metrics: Option<Arc<Metrics>>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
         let state = Mutex::new(State { duty: Duty::Standby(None), members: BTreeMap::new() });
-        Self { inner: Arc::new(Inner { config, writer: writer.into(), changes, state }) }
+        Self { inner: Arc::new(Inner { config, writer: writer.into(), metrics, changes, state }) }
     }
 
     /// This operator is the active one from now on.
@@ -190,6 +192,7 @@ impl Fleet {
         let mut options = StoreOptions::new(&key.namespace, &key.name, &self.inner.writer);
         options.owner = Arc::new(Mutex::new(owner));
         let owner = Arc::clone(&options.owner);
+        options.metrics.clone_from(&self.inner.metrics);
         let store = KubeStore::open(&self.inner.config, options, news_sender)
             .map_err(|error| RunError::Store(Box::new(error)))?;
         let health = store.health();

@@ -1,6 +1,7 @@
 //! Single calls of the Kubernetes API: each within a deadline of its own, sent once, and told apart by what its answer
 //! means to a compare-and-swap.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{GetParams, ListParams, PostParams};
@@ -11,6 +12,7 @@ use taffrail_controller::model::{Object, ObjectKey};
 use taffrail_controller::store::{ObjectKind, Stored, Version};
 
 use crate::connection::Connection;
+use crate::metrics::Metrics;
 
 use super::fault::Cause;
 use super::objects::{Found, Glimpse, Kind, Page, Place, version};
@@ -33,11 +35,18 @@ pub(super) enum Put {
 pub(super) struct Calls {
     pub(super) place: Place,
     connection: Connection,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Calls {
-    pub(super) fn new(config: &Config, place: Place, deadline: Duration) -> Result<Self, kube::Error> {
-        Ok(Self { place, connection: Connection::new(config, deadline)? })
+    pub(super) fn new(
+        config: &Config,
+        place: Place,
+        deadline: Duration,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Result<Self, kube::Error> {
+        let connection = Connection::new(config, deadline, metrics.clone())?;
+        Ok(Self { place, connection, metrics })
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -138,6 +147,9 @@ impl Calls {
                     // The API server was put back to an older state between the two.
                     let problem = format!("version {} was written over by {}", expected.0, version.0);
                     return Err(Cause::Unreadable { problem });
+                }
+                if let Some(metrics) = &self.metrics {
+                    metrics.store_wrote(&kind.kind, bytes);
                 }
                 Ok(Put::Done(version))
             }

@@ -34,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc, watch as latest};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
 pub(crate) use api::chain;
 use api::{Calls, Put};
 pub use fault::{Attempt, Cause, Site, StoreHealth};
@@ -69,13 +70,15 @@ pub struct StoreOptions {
     pub writer: String,
     /// How long one call of the API may take.
     pub deadline: Duration,
+    /// Who counts calls and writes.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl StoreOptions {
     /// For the LogCluster `cluster` in `namespace`.
     pub fn new(namespace: impl Into<String>, cluster: impl Into<String>, writer: impl Into<String>) -> Self {
         let (namespace, cluster, writer) = (namespace.into(), cluster.into(), writer.into());
-        Self { namespace, cluster, owner: Owner::default(), writer, deadline: DEADLINE }
+        Self { namespace, cluster, owner: Owner::default(), writer, deadline: DEADLINE, metrics: None }
     }
 }
 
@@ -130,10 +133,10 @@ impl KubeStore {
         options: StoreOptions,
         news: mpsc::Sender<StoreNews>,
     ) -> Result<Self, kube::Error> {
-        let StoreOptions { namespace, cluster, owner, writer, deadline } = options;
+        let StoreOptions { namespace, cluster, owner, writer, deadline, metrics } = options;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
         let inner = Arc::new(Inner {
-            calls: Calls::new(config, Place { namespace, cluster, owner }, deadline)?,
+            calls: Calls::new(config, Place { namespace, cluster, owner }, deadline, metrics)?,
             news,
             reporter: fault::Reporter::new(),
             in_flight: Semaphore::new(IN_FLIGHT),
