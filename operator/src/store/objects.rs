@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::Resource;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -101,6 +101,9 @@ impl Place {
             annotations: Some([(WRITTEN_BY.to_owned(), written_by.to_owned())].into()),
             owner_references: self.owner.lock().clone().map(|owner| vec![owner]),
             resource_version: (expected != Version::ABSENT).then(|| expected.0.to_string()),
+            // No manager of fields is noted from the second write on: nothing of this is ever applied, and to work out whose
+            // each field is would be a quarter of the API server's work.
+            managed_fields: Some(vec![ManagedFieldsEntry::default()]),
             ..ObjectMeta::default()
         };
         let whole = Outgoing { api_version: &kind.api_version, kind: &kind.kind, metadata, spec: &spec };
@@ -280,6 +283,11 @@ mod tests {
         assert!(made["metadata"]["resourceVersion"].is_null());
         assert_eq!(made["spec"]["format"], 1);
         assert_eq!(document(Version(17))["metadata"]["resourceVersion"], "17");
+        assert_eq!(
+            made["metadata"]["managedFields"],
+            serde_json::json!([{}]),
+            "what is known of managers is dropped"
+        );
     }
 
     #[test]
