@@ -5,9 +5,10 @@ mod asker;
 mod chart;
 mod cluster;
 mod lease;
+mod scale;
 mod store;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures_util::FutureExt;
@@ -36,6 +37,11 @@ impl Stage<'_> {
     pub(crate) fn options(&self, writer: &str) -> StoreOptions {
         StoreOptions::new(&self.namespace, "orders", writer)
     }
+
+    /// The same for many writes, which must not fail because the machine has other things to do.
+    pub(crate) fn patient_options(&self, writer: &str) -> StoreOptions {
+        StoreOptions { deadline: Duration::from_secs(60), ..self.options(writer) }
+    }
 }
 
 /// A scenario; what it answers is printed beside its name.
@@ -55,6 +61,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cluster-children", |stage| cluster::children(stage).boxed()),
     ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
+    ("scale-30-brokers", |stage| scale::thirty_brokers(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];
 

@@ -263,7 +263,7 @@ pub(crate) async fn thirty_thousand_partitions(stage: Stage<'_>) -> Result<Strin
     const PARTITIONS: i32 = 30_000;
     let slices = (PARTITIONS / PARTITIONS_PER_SLICE) as u32;
     let config = stage.plane.config();
-    let mut store = Asker::open(&config, stage.options("large"))?;
+    let mut store = Asker::open(&config, stage.patient_options("large"))?;
     let object = |slice: u32, epoch: i32| Object::Partitions(full_slice(slice, epoch));
     let mut largest = 0;
     for slice in 0..slices {
@@ -285,7 +285,7 @@ pub(crate) async fn thirty_thousand_partitions(stage: Stage<'_>) -> Result<Strin
             *version = done;
         }
     }
-    let mut fresh = Asker::open(&config, stage.options("fresh"))?;
+    let mut fresh = Asker::open(&config, stage.patient_options("fresh"))?;
     let begun = Instant::now();
     let StoreOutcome::Listed(listed) = fresh.ask_one(StoreAction::List(ObjectKind::Partitions)).await? else {
         bail!("a list is answered with a list");
