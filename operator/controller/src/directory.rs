@@ -1,7 +1,7 @@
 //! What is known of brokers better than by themselves: in Kubernetes, the racks of the nodes that they run on, and the
 //! addresses at which clients outside reach them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{BrokerState, ClusterState, Endpoint};
 
@@ -19,6 +19,8 @@ pub struct Listing {
 pub struct Directory {
     /// The brokers.
     pub brokers: BTreeMap<i32, Listing>,
+    /// Brokers that are to go: they get new partitions only where there are too few others.
+    pub leaving: BTreeSet<i32>,
 }
 
 impl Directory {
@@ -69,7 +71,8 @@ mod tests {
             rack: Some("zone-a".into()),
             endpoints: vec![endpoint("OUTSIDE", "node"), endpoint("NONE", "x")],
         };
-        let directory = Directory { brokers: BTreeMap::from([(1, listing), (9, Listing::default())]) };
+        let brokers = BTreeMap::from([(1, listing), (9, Listing::default())]);
+        let directory = Directory { brokers, ..Directory::default() };
         assert!(directory.correct_all(&mut state));
         assert_eq!(state.brokers[0].rack.as_deref(), Some("zone-a"));
         assert_eq!(state.brokers[0].endpoints, [endpoint("INSIDE", "pod"), endpoint("OUTSIDE", "node")]);

@@ -76,6 +76,7 @@ pub(crate) struct Outlook<'a> {
     pub(crate) cluster: &'a ClusterState,
     pub(crate) going: &'a BTreeSet<Member>,
     pub(crate) health: &'a Health,
+    pub(crate) leaving: &'a BTreeSet<i32>,
 }
 
 impl<'a> Outlook<'a> {
@@ -167,8 +168,14 @@ pub(crate) fn add(
     let pieces: Vec<&Piece> = entry.pieces.iter().filter(|piece| piece.slice == number).collect();
     let mut added = false;
     for piece in pieces {
-        let placed =
-            placement::place(cluster, entry.creation, piece.first, piece.count, piece.replication_factor);
+        let placed = placement::place(
+            cluster,
+            outlook.leaving,
+            entry.creation,
+            piece.first,
+            piece.count,
+            piece.replication_factor,
+        );
         let topic = slice.topic_or_insert(entry.topic_id, name, entry.creation);
         for (at, partition) in piece.partitions().enumerate() {
             if topic.partition(partition).is_some() {

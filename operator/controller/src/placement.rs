@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::ClusterState;
+use crate::model::{BrokerState, ClusterState};
 
 /// A broker that may get replicas.
 struct Candidate {
@@ -21,17 +21,18 @@ struct Candidate {
     rack: usize,
 }
 
-/// Replicas for `count` partitions from `first` on. Brokers that are fenced are used only where the others are too few,
+/// Replicas for `count` partitions from `first` on. Brokers that are fenced or in `leaving` are used only where the others are too few,
 /// and lead only where all are. With fewer brokers registered than `replication_factor`, each partition gets all of them.
 pub fn place(
     cluster: &ClusterState,
+    leaving: &BTreeSet<i32>,
     creation: u64,
     first: i32,
     count: i32,
     replication_factor: i16,
 ) -> Vec<Vec<i32>> {
     let wanted = replication_factor.max(1) as usize;
-    let (mut row, mut fenced) = (row(cluster, false), row(cluster, true));
+    let (mut row, mut fenced) = (row(cluster, leaving, false), row(cluster, leaving, true));
     if row.is_empty() {
         std::mem::swap(&mut row, &mut fenced);
     }
@@ -43,12 +44,13 @@ pub fn place(
         .collect()
 }
 
-/// The brokers that are fenced, or those that are not, racks taking turns.
-fn row(cluster: &ClusterState, fenced: bool) -> Vec<Candidate> {
+/// The brokers that are fenced or leaving, or those that are not, racks taking turns.
+fn row(cluster: &ClusterState, leaving: &BTreeSet<i32>, last: bool) -> Vec<Candidate> {
     let racks: BTreeSet<Option<&str>> = cluster.brokers.iter().map(|broker| broker.rack.as_deref()).collect();
     let mut by_rack: Vec<Vec<Candidate>> = Vec::new();
     for (rack, name) in racks.iter().enumerate() {
-        let of_rack = cluster.brokers.iter().filter(|b| b.fenced == fenced && b.rack.as_deref() == *name);
+        let is_last = |b: &BrokerState| b.fenced || leaving.contains(&b.broker_id);
+        let of_rack = cluster.brokers.iter().filter(|b| is_last(b) == last && b.rack.as_deref() == *name);
         by_rack.push(of_rack.map(|broker| Candidate { broker_id: broker.broker_id, rack }).collect());
     }
     let rounds = by_rack.iter().map(Vec::len).max().unwrap_or(0);
@@ -86,29 +88,36 @@ mod tests {
     #[test]
     fn leaders_go_around_and_followers_change_with_the_round() {
         let cluster = cluster_of(3);
-        let placed = place(&cluster, 0, 0, 6, 2);
+        let placed = place(&cluster, &BTreeSet::new(), 0, 0, 6, 2);
         assert_eq!(placed, [[1, 2], [2, 3], [3, 1], [1, 3], [2, 1], [3, 2]]);
     }
 
     #[test]
     fn added_partitions_go_on_where_the_first_ended() {
         let cluster = cluster_of(4);
-        let mut in_two = place(&cluster, 7, 0, 5, 3);
-        in_two.extend(place(&cluster, 7, 5, 6, 3));
-        assert_eq!(in_two, place(&cluster, 7, 0, 11, 3));
+        let mut in_two = place(&cluster, &BTreeSet::new(), 7, 0, 5, 3);
+        in_two.extend(place(&cluster, &BTreeSet::new(), 7, 5, 6, 3));
+        assert_eq!(in_two, place(&cluster, &BTreeSet::new(), 7, 0, 11, 3));
     }
 
     #[test]
     fn a_fenced_broker_is_used_only_where_it_must_be() {
         let mut cluster = cluster_of(3);
         cluster.broker_mut(2).unwrap().fenced = true;
-        assert!(place(&cluster, 1, 0, 9, 2).iter().flatten().all(|broker| *broker != 2));
-        assert!(place(&cluster, 1, 0, 9, 3).iter().all(|replicas| replicas.len() == 3));
+        assert!(place(&cluster, &BTreeSet::new(), 1, 0, 9, 2).iter().flatten().all(|broker| *broker != 2));
+        assert!(place(&cluster, &BTreeSet::new(), 1, 0, 9, 3).iter().all(|replicas| replicas.len() == 3));
+    }
+
+    #[test]
+    fn a_broker_that_is_to_go_is_used_only_where_it_must_be() {
+        let (cluster, leaving) = (cluster_of(3), BTreeSet::from([2]));
+        assert!(place(&cluster, &leaving, 1, 0, 9, 2).iter().flatten().all(|broker| *broker != 2));
+        assert!(place(&cluster, &leaving, 1, 0, 9, 3).iter().all(|replicas| replicas.len() == 3));
     }
 
     #[test]
     fn without_brokers_nothing_is_placed() {
-        assert!(place(&cluster_of(0), 1, 0, 9, 1).is_empty());
+        assert!(place(&cluster_of(0), &BTreeSet::new(), 1, 0, 9, 1).is_empty());
     }
 
     /// Brokers 1..=n, one after the other in the racks named.
@@ -127,7 +136,7 @@ mod tests {
     #[test]
     fn replicas_stand_in_different_racks_and_all_brokers_are_used_alike() {
         let cluster = racked(&["a", "a", "b", "b", "c", "c"]);
-        let placed = place(&cluster, 3, 0, 60, 3);
+        let placed = place(&cluster, &BTreeSet::new(), 3, 0, 60, 3);
         let mut held = [0; 7];
         for replicas in &placed {
             let racks: BTreeSet<_> = racks_of(&cluster, replicas).into_iter().collect();
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn more_replicas_than_racks_are_shared_out_evenly() {
         let cluster = racked(&["a", "a", "a", "a", "b", "b"]);
-        for replicas in place(&cluster, 0, 0, 30, 4) {
+        for replicas in place(&cluster, &BTreeSet::new(), 0, 0, 30, 4) {
             let in_a = racks_of(&cluster, &replicas).iter().filter(|rack| **rack == Some("a")).count();
             assert_eq!(in_a, 2, "{replicas:?}");
         }
@@ -149,17 +158,17 @@ mod tests {
     #[test]
     fn brokers_without_a_rack_are_a_rack_of_their_own() {
         let cluster = racked(&["", "", "a"]);
-        assert!(place(&cluster, 0, 0, 12, 2).iter().all(|replicas| replicas.contains(&3)));
+        assert!(place(&cluster, &BTreeSet::new(), 0, 0, 12, 2).iter().all(|replicas| replicas.contains(&3)));
     }
 
     #[test]
     fn a_fenced_broker_never_leads_while_another_can() {
         let mut cluster = racked(&["a", "b", "c"]);
         cluster.broker_mut(2).unwrap().fenced = true;
-        let placed = place(&cluster, 1, 0, 9, 3);
+        let placed = place(&cluster, &BTreeSet::new(), 1, 0, 9, 3);
         assert!(placed.iter().all(|replicas| replicas[2] == 2), "{placed:?}");
         cluster.brokers.iter_mut().for_each(|broker| broker.fenced = true);
-        assert_eq!(place(&cluster, 0, 0, 1, 3), [[1, 2, 3]]);
+        assert_eq!(place(&cluster, &BTreeSet::new(), 0, 0, 1, 3), [[1, 2, 3]]);
     }
 
     proptest! {
@@ -167,7 +176,7 @@ mod tests {
         fn replicas_are_distinct_and_leaders_balanced(
             brokers in 1_i32..12, count in 1_i32..200, factor in 1_i16..6, creation: u64,
         ) {
-            let placed = place(&cluster_of(brokers), creation % (1 << 60), 0, count, factor);
+            let placed = place(&cluster_of(brokers), &BTreeSet::new(), creation % (1 << 60), 0, count, factor);
             let mut led = vec![0_i32; brokers as usize + 1];
             for replicas in &placed {
                 prop_assert_eq!(replicas.len(), (factor as usize).min(brokers as usize));

@@ -134,7 +134,12 @@ impl Controller {
 
     /// What decisions on partitions rest on besides their records.
     pub(crate) fn outlook(&self) -> Outlook<'_> {
-        Outlook { cluster: self.cluster.committed(), going: &self.going, health: &self.health }
+        Outlook {
+            cluster: self.cluster.committed(),
+            going: &self.going,
+            health: &self.health,
+            leaving: &self.directory.leaving,
+        }
     }
 
     /// Only for a topic that is there and stays.

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 fn racks(of: &[(i32, &str)]) -> Input {
     let listing = |rack: &str| Listing { rack: Some(rack.to_owned()), endpoints: Vec::new() };
     let brokers: BTreeMap<_, _> = of.iter().map(|(id, rack)| (*id, listing(rack))).collect();
-    Input::Directory(Directory { brokers })
+    Input::Directory(Directory { brokers, ..Directory::default() })
 }
 
 fn stored(cluster: &Cluster, id: i32) -> Option<String> {
