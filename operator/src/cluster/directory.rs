@@ -32,7 +32,8 @@ pub fn directory(
         let rack = node.labels().get(&cluster.spec.brokers.rack.topology_key).cloned();
         (*id, Listing { rack, endpoints: endpoints.collect() })
     };
-    Directory { brokers: nodes.iter().map(listing).collect() }
+    let leaving = nodes.keys().copied().filter(|id| *id >= cluster.spec.brokers.replicas).collect();
+    Directory { brokers: nodes.iter().map(listing).collect(), leaving }
 }
 
 fn endpoint(listener: &ListenerSpec, node: &Node, service: &Service) -> Option<Endpoint> {

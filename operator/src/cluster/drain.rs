@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
 
 /// Partitions that move at the same time: copying them must not take the network from clients.
-const AT_ONCE: usize = 20;
+pub const AT_ONCE: usize = 20;
 
 /// The next moves that empty the brokers from id `first_to_go` on. Each replica there goes to the broker that stays and has
 /// the fewest, in a rack that the partition is not in if there is one; the order of replicas stays.
@@ -75,13 +75,15 @@ fn target(
     candidates.map(|(id, _)| *id).min_by_key(order)
 }
 
+/// Clusters for tests.
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use taffrail_protocol::Uuid;
 
     use super::*;
 
-    fn brokers(racks: &[Option<&str>]) -> BTreeMap<i32, BrokerRecord> {
+    /// Brokers in these racks, from id 0 on.
+    pub fn brokers(racks: &[Option<&str>]) -> BTreeMap<i32, BrokerRecord> {
         let broker = |(id, rack): (usize, &Option<&str>)| {
             let broker_id = i32::try_from(id).unwrap();
             let record = BrokerRecord {
@@ -98,7 +100,8 @@ mod tests {
         racks.iter().enumerate().map(broker).collect()
     }
 
-    fn partition(number: i32, replicas: &[i32]) -> PartitionRecord {
+    /// A partition with these replicas.
+    pub fn partition(number: i32, replicas: &[i32]) -> PartitionRecord {
         PartitionRecord {
             topic_id: Uuid::ZERO,
             partition: number,
@@ -115,6 +118,12 @@ mod tests {
             unclean_epoch: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{brokers, partition};
+    use super::*;
 
     fn targets(racks: &[Option<&str>], partitions: &[PartitionRecord]) -> Result<Vec<Vec<i32>>, String> {
         let moves = moves(3, &brokers(racks), [("t", partitions)])?;

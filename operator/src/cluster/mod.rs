@@ -13,6 +13,7 @@ pub mod directory;
 pub mod drain;
 pub mod dynamic;
 pub mod facts;
+pub mod fill;
 pub mod live;
 pub mod memory;
 pub mod news;

@@ -1,6 +1,6 @@
 //! What is kept of each LogCluster between two looks at it, as long as it is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,11 +30,12 @@ struct Notes {
     failures: u32,
     written: Option<Written>,
     memory: Option<MemoryOf>,
+    filling: BTreeSet<i32>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { since: Instant::now(), failures: 0, written: None, memory: None }
+        Self { since: Instant::now(), failures: 0, written: None, memory: None, filling: BTreeSet::new() }
     }
 }
 
@@ -98,6 +99,16 @@ impl Presence {
     /// It does, as long as `cluster` is the one that it is.
     pub fn memory_settled(&self, key: &ClusterKey, cluster: &LogCluster) {
         self.notes().entry(key.clone()).or_default().memory = Some(memory_of(cluster));
+    }
+
+    /// The brokers that partitions are being moved onto.
+    pub fn filling(&self, key: &ClusterKey) -> BTreeSet<i32> {
+        self.notes().get(key).map(|notes| notes.filling.clone()).unwrap_or_default()
+    }
+
+    /// Partitions are being moved onto these brokers from now on.
+    pub fn fill(&self, key: &ClusterKey, brokers: BTreeSet<i32>) {
+        self.notes().entry(key.clone()).or_default().filling = brokers;
     }
 
     /// A look came to its end.

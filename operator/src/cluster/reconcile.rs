@@ -24,6 +24,7 @@ use super::build::{Child, Release, Wish, children};
 use super::directory::directory;
 use super::drain::moves;
 use super::dynamic::changes;
+use super::fill;
 use super::memory::settle;
 use super::news::news;
 use super::observe::{Observation, claimed_by, is_larger, requested};
@@ -245,6 +246,25 @@ impl Look {
         Ok(())
     }
 
+    /// Moves partitions onto brokers that were added.
+    async fn fill(&self, running: &Running) -> Result<(), ReconcileError> {
+        let (presence, replicas) = (&self.work.presence, self.cluster.spec.brokers.replicas);
+        let before = presence.filling(&self.key);
+        let (filling, moves) = {
+            let view = running.view.lock();
+            let topics = view.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()));
+            let filling = fill::to_fill(&before, replicas, &view.brokers, topics.clone());
+            let moves = fill::moves(&filling, &view.brokers, topics);
+            (filling, moves)
+        };
+        presence.fill(&self.key, filling);
+        if !moves.is_empty() {
+            tracing::info!("{} partitions of LogCluster {} move onto new brokers", moves.len(), self.key);
+            reassign(&running.handle, moves).await?;
+        }
+        Ok(())
+    }
+
     /// Moves partitions away from brokers that are to go, and forgets those that are gone.
     async fn empty(
         &self,
@@ -263,6 +283,9 @@ impl Look {
                 tracing::info!("{} partitions of LogCluster {} move to other brokers", moves.len(), self.key);
                 reassign(&running.handle, moves).await?;
             }
+        }
+        if scale.held_by.is_none() && seen.facts.is_some() {
+            self.fill(running).await?;
         }
         let known = seen.facts.iter().flat_map(|facts| &facts.brokers);
         for (id, broker) in known.filter(|(id, _)| **id >= scale.replicas) {
