@@ -239,7 +239,7 @@ impl Scene {
     }
 }
 
-fn rand_bytes() -> Result<[u8; 16]> {
+pub(super) fn rand_bytes() -> Result<[u8; 16]> {
     use std::io::Read;
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -247,7 +247,7 @@ fn rand_bytes() -> Result<[u8; 16]> {
 }
 
 /// What `look` finds at last. An error of it is what is said if it finds nothing.
-async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
+pub(super) async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,
 {

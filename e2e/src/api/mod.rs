@@ -7,6 +7,7 @@ mod cluster;
 mod lease;
 mod scale;
 mod store;
+mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
     ("scale-30-brokers", |stage| scale::thirty_brokers(stage).boxed()),
+    ("topics-life", |stage| topics::life(stage).boxed()),
+    ("topics-of-clients", |stage| topics::clients(stage).boxed()),
+    ("topics-deleted", |stage| topics::deletions(stage).boxed()),
+    ("topics-500", |stage| topics::five_hundred(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];
 
