@@ -7,11 +7,13 @@
 
 pub mod asks;
 pub mod desk;
+mod hands;
 pub mod naming;
 pub mod objects;
 pub mod plan;
 pub mod protection;
 pub mod refusals;
+mod sitting;
 pub mod spread;
 pub mod status;
 pub mod steps;

@@ -20,9 +20,10 @@ fn targets(record: &PartitionRecord) -> Vec<i32> {
     record.replicas.iter().copied().filter(|id| !record.removing.contains(id)).collect()
 }
 
-/// Whether a partition has so many replicas, and is not moving.
+/// Whether a partition has so many replicas, and is not about to. One that moves from some brokers to as many others has
+/// what it shall have.
 pub fn settled(record: &PartitionRecord, factor: usize) -> bool {
-    record.replicas.len() == factor && record.adding.is_empty() && record.removing.is_empty()
+    targets(record).len() == factor && record.adding.len() == record.removing.len()
 }
 
 impl Loads {
@@ -176,6 +177,10 @@ mod tests {
         assert_eq!(asked(&view, 2), Vec::<Vec<i32>>::new());
         assert!(!settled(&view.topics["t"].partitions[0], 2));
         assert!(settled(&view.topics["t"].partitions[1], 2));
+        let topic = view.topics.get_mut("t").unwrap();
+        topic.partitions[0].replicas.push(3);
+        topic.partitions[0].removing = vec![3];
+        assert!(settled(&view.topics["t"].partitions[0], 2), "it moves, and has as many before and after");
         view.brokers.get_mut(&3).unwrap().fenced = true;
         let refused = Loads::of(&view).reassignments(&view.topics["t"], 4).unwrap_err();
         assert!(refused.contains("3 brokers are there"), "{refused}");
