@@ -21,6 +21,7 @@ use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use taffrail_crds::{CLUSTER_LABEL, LogCluster};
+use tokio::sync::OnceCell;
 
 use super::pods::broker_id;
 use crate::fleet::ClusterKey;
@@ -40,6 +41,8 @@ pub struct Live {
     pods: Store<Pod>,
     claims: Store<PersistentVolumeClaim>,
     nodes: Store<Node>,
+    /// Set once all of them have been listed. Only one at a time asks the stores: a store wakes the last who asked.
+    listed: Arc<OnceCell<()>>,
 }
 
 impl Debug for Live {
@@ -65,8 +68,18 @@ impl Live {
         let (pods, controller) = watched(client, scope, controller);
         let (claims, controller) = watched(client, scope, controller);
         let (nodes, controller) = watched_nodes(client, controller);
-        let live =
-            Self { stateful_sets, services, config_maps, accounts, budgets, policies, pods, claims, nodes };
+        let live = Self {
+            stateful_sets,
+            services,
+            config_maps,
+            accounts,
+            budgets,
+            policies,
+            pods,
+            claims,
+            nodes,
+            listed: Arc::default(),
+        };
         (live, controller)
     }
 
@@ -76,15 +89,18 @@ impl Live {
     ///
     /// If the watches have ended.
     pub async fn ready(&self) -> Result<(), WriterDropped> {
-        self.stateful_sets.wait_until_ready().await?;
-        self.services.wait_until_ready().await?;
-        self.config_maps.wait_until_ready().await?;
-        self.accounts.wait_until_ready().await?;
-        self.budgets.wait_until_ready().await?;
-        self.policies.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        self.claims.wait_until_ready().await?;
-        self.nodes.wait_until_ready().await
+        let all = self.listed.get_or_try_init(async || {
+            self.stateful_sets.wait_until_ready().await?;
+            self.services.wait_until_ready().await?;
+            self.config_maps.wait_until_ready().await?;
+            self.accounts.wait_until_ready().await?;
+            self.budgets.wait_until_ready().await?;
+            self.policies.wait_until_ready().await?;
+            self.pods.wait_until_ready().await?;
+            self.claims.wait_until_ready().await?;
+            self.nodes.wait_until_ready().await
+        });
+        all.await.copied()
     }
 
     /// The StatefulSet of a cluster.
