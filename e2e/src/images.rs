@@ -18,6 +18,7 @@ const DATA_DIR: &str = "var/lib/taffrail";
 
 /// How images are built, and what becomes of them.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// The image that both are built on: glibc of Debian 12 or later, libgcc, and nothing else is needed
     #[arg(
