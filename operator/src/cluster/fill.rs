@@ -27,8 +27,8 @@ pub fn to_fill<'a>(
         .collect()
 }
 
-/// The next moves that bring replicas onto the brokers of `filling`, each from the broker that has the most. A partition
-/// moves only where it is spread over racks no worse than before; the order of replicas stays.
+/// The next moves that bring replicas onto the brokers of `filling`, their share of leaders first, from brokers that have more
+/// than the average. A partition moves only where it is spread over racks no worse than before; the order of replicas stays.
 pub fn moves<'a>(
     filling: &BTreeSet<i32>,
     brokers: &BTreeMap<i32, BrokerRecord>,
@@ -37,9 +37,12 @@ pub fn moves<'a>(
     let mut held = held(topics.clone());
     let average = held.values().sum::<usize>() / brokers.len().max(1);
     let rack = |id: i32| brokers.get(&id).and_then(|broker| broker.rack.as_deref());
-    let (mut moving, mut still) = (0, Vec::new());
+    let (mut moving, mut still, mut leads) = (0, Vec::new(), BTreeMap::<i32, usize>::new());
     for (topic, partitions) in topics {
         for record in partitions {
+            if let Some(first) = record.replicas.first() {
+                *leads.entry(*first).or_default() += 1;
+            }
             if record.adding.is_empty() && record.removing.is_empty() {
                 still.push((topic, record));
             } else {
@@ -47,6 +50,7 @@ pub fn moves<'a>(
             }
         }
     }
+    let share = leads.values().sum::<usize>() / brokers.len().max(1);
     let mut moves = Vec::new();
     for (topic, record) in still {
         if moving + moves.len() >= AT_ONCE {
@@ -66,10 +70,14 @@ pub fn moves<'a>(
         let gives = |at: &usize| {
             has(record.replicas[*at]) > average && spread(&moved(*at)) >= spread(&record.replicas)
         };
-        let Some(at) = (0..record.replicas.len()).filter(gives).max_by_key(|at| has(record.replicas[*at]))
-        else {
-            continue;
-        };
+        // Who is first among the replicas leads.
+        let is_to_lead = leads.get(&target).is_none_or(|leads| *leads < share);
+        let order = |at: &usize| (is_to_lead == (*at == 0), has(record.replicas[*at]));
+        let Some(at) = (0..record.replicas.len()).filter(gives).max_by_key(order) else { continue };
+        if at == 0 {
+            *leads.entry(record.replicas[0]).or_default() -= 1;
+            *leads.entry(target).or_default() += 1;
+        }
         *held.entry(record.replicas[at]).or_default() -= 1;
         *held.entry(target).or_default() += 1;
         let topic = topic.to_owned();
@@ -109,6 +117,7 @@ mod tests {
         }
         let held = held([("t", &after[..])]);
         assert_eq!(held, BTreeMap::from([(0, 8), (1, 8), (2, 8)]));
+        assert_eq!(after.iter().filter(|record| record.replicas[0] == 2).count(), 4, "it leads its share");
         assert_eq!(to_fill(&filling, 3, &three, [("t", &after[..])]), BTreeSet::new());
         assert!(moves(&filling, &three, [("t", &after[..])]).is_empty());
     }
