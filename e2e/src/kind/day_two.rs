@@ -8,11 +8,12 @@ use k8s_openapi::api::core::v1::Pod;
 use taffrail_crds::LogCluster;
 
 use super::Stage;
+use super::failures::SLACK;
 use super::install::{RELEASE, chart};
 use super::world::OPERATOR_NAMESPACE;
 use crate::command::output;
 
-/// How long writes may wait at any moment of a change.
+/// How long writes are to wait at any moment of a change, at most.
 const SMOOTH: Duration = Duration::from_secs(1);
 /// How long a roll of three brokers may take.
 const ROLL: Duration = Duration::from_secs(240);
@@ -107,7 +108,7 @@ pub(crate) async fn chart_away(stage: Stage<'_>) -> Result<String> {
     let gone = |deployment: Option<&Deployment>| deployment.is_none();
     let limit = Duration::from_secs(30);
     stage.world.wait(OPERATOR_NAMESPACE, "taffrail-operator", "going", limit, gone).await?;
-    load.flows(SMOOTH).await?;
+    load.flows(SLACK * SMOOTH).await?;
     chart(stage.world, tag).await?;
     let sentence = stage.account(load, SMOOTH).await?;
     ensure!(stage.pod_uids().await? == pods, "pods were replaced although nothing was changed");

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Stage;
+use super::failures::SLACK;
 use super::load::{Load, Place};
 use crate::command::output;
 
@@ -40,7 +41,7 @@ spec:
     imagePullPolicy: Never
 ";
 
-/// How long the first record may take from `kubectl apply` on.
+/// How long the first record is to take from `kubectl apply` on, at most.
 const FIRST_RECORD: Duration = Duration::from_secs(20);
 
 /// A cluster in five lines: how long its first record takes, and clients within Kubernetes.
@@ -63,7 +64,7 @@ pub(crate) async fn five_line(stage: Stage<'_>) -> Result<String> {
     world.cluster_ready(namespace, "logs", Duration::from_secs(60)).await?;
     world.topic_ready(namespace, "greetings", Duration::from_secs(30)).await?;
     let ready = begun.elapsed();
-    ensure!(first < FIRST_RECORD, "the first record took {first:?}");
+    ensure!(first < SLACK * FIRST_RECORD, "the first record took {first:?}, goal {FIRST_RECORD:?}");
     stage.topics("inside").await?;
     let mut load = Load::start(&inside, "logs-bootstrap:9092", "inside").await?;
     load.flows(Duration::from_secs(5)).await?;
