@@ -282,8 +282,8 @@ mod tests {
     fn errors_name_the_option_the_value_and_what_would_be_accepted() {
         assert_eq!(
             refusal(&["--controller", "localhost:9190"]),
-            "error: invalid value 'localhost:9190' for '--controller <http://HOST:PORT[,…]>': \"localhost:9190\" is not a \
-             controller's address; expected http://HOST:PORT, such as http://127.0.0.1:9190"
+            "error: invalid value 'localhost:9190' for '--controller <http[s]://HOST:PORT[,…]>': \"localhost:9190\" is not a \
+             controller's address; expected http://HOST:PORT, such as http://127.0.0.1:9190, or https:// where it speaks TLS"
         );
         assert_eq!(
             refusal(&["--listen", "SSL://127.0.0.1:9092"]),
