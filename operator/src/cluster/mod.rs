@@ -1,6 +1,6 @@
 //! LogClusters: what they are made of, what is wrong with them, how they change.
 //!
-//! [`reconcile`] looks at one LogCluster at a time and does four things in this order: it records what must not change
+//! [`mod@reconcile`] looks at one LogCluster at a time and does four things in this order: it records what must not change
 //! under the cluster (its release), runs the cluster's controller, brings the children to what [`build`] says and takes the
 //! step that [`roll`] decides, and writes what [`status`] says. Everything that is decided is decided by pure functions of
 //! what the watches ([`live`]) and the controller have told.
