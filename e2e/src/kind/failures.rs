@@ -19,7 +19,7 @@ pub(crate) const SLACK: u32 = 10;
 /// How long writes are to wait after a broker's process ended, at most.
 const FAILOVER: Duration = Duration::from_secs(1);
 /// The same where a new operator has to become the active one first.
-const FAILOVER_OF_BOTH: Duration = Duration::from_secs(8);
+pub(crate) const FAILOVER_OF_BOTH: Duration = Duration::from_secs(8);
 /// The same where nothing tells of the failure but silence: a session's timeout, and a failover.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cluster may take to be whole again.

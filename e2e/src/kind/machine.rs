@@ -1,6 +1,7 @@
 //! The kind cluster: its nodes are containers here, so that they can be paused, and what runs in their pods can be killed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +20,10 @@ nodes:
 - role: worker
   labels: {topology.kubernetes.io/zone: c}
 ";
+
+/// How often pausing a node is tried, and how long is waited in between.
+const PAUSES: u32 = 5;
+const BETWEEN_PAUSES: Duration = Duration::from_millis(300);
 
 /// A kind cluster by its name.
 pub(crate) struct Machine {
@@ -78,6 +83,15 @@ impl Machine {
     ///
     /// If there is no such node.
     pub(crate) async fn pause(node: &str) -> Result<()> {
+        // The kernel gives up freezing where processes come and go faster than it can stop them.
+        for _ in 1..PAUSES {
+            match output(&mut command("docker", ["pause", node])).await {
+                Err(error) if error.to_string().contains("unable to freeze") => {
+                    tokio::time::sleep(BETWEEN_PAUSES).await;
+                }
+                other => return other.map(drop),
+            }
+        }
         output(&mut command("docker", ["pause", node])).await.map(drop)
     }
 
