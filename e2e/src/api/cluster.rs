@@ -188,11 +188,13 @@ impl Scene {
         Ok(())
     }
 
-    /// The status and reason of a condition.
+    /// The status and reason of a condition, if it is about the spec as it is now.
     async fn condition(&self, name: &str) -> Result<Option<(String, String)>> {
         let cluster: LogCluster = self.api().get(NAME).await?;
-        let conditions = cluster.status.map(|status| status.conditions).unwrap_or_default();
-        let found = conditions.into_iter().find(|condition| condition.type_ == name);
+        let generation = cluster.metadata.generation;
+        let mut conditions = cluster.status.map(|status| status.conditions).unwrap_or_default().into_iter();
+        let found = conditions
+            .find(|condition| condition.type_ == name && condition.observed_generation == generation);
         Ok(found.map(|condition| (condition.status, condition.reason)))
     }
 
@@ -356,7 +358,8 @@ pub(crate) async fn roll(stage: Stage<'_>) -> Result<String> {
         "state": {"waiting": waiting}});
     scene.say(id, json!({"phase": "Pending", "containerStatuses": [container]})).await?;
     ensure!(scene.restarted().await? == id, "the one that failed is made again");
-    ensure!(scene.template_hash().await? == second, "the old template is back");
+    let back = scene.template_hash().await?;
+    ensure!(back == second, "{back} is what pods are made by after {second} failed ({first} was before it)");
     scene.start(id).await?;
     scene.becomes("RollFailed", "True", "PodFailed").await?;
     scene.becomes("Progressing", "False", "Settled").await?;
