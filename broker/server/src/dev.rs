@@ -12,7 +12,7 @@ use taffrail_log::{FileStorage, inspect};
 use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, Readiness};
-use crate::config::cli::DevOptions;
+use crate::config::cli::{DevOptions, HostPort};
 use crate::config::cluster_options::DEFAULT_LISTENER;
 use crate::config::{BrokerConfig, dev_settings};
 use crate::controller_address::ControllerAddress;
@@ -93,16 +93,14 @@ struct Bound {
 /// Where one broker is found, for people.
 struct Addresses {
     listen: SocketAddr,
-    advertised: String,
+    advertised: HostPort,
     admin: SocketAddr,
 }
 
 impl Addresses {
     fn of(bound: &Bound) -> Self {
-        let Endpoint { host, port, .. } = &bound.listener.advertised;
-        let advertised =
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Self { listen: bound.address, advertised, admin: bound.admin_address }
+        let Endpoint { host, port, .. } = bound.listener.advertised.clone();
+        Self { listen: bound.address, advertised: HostPort { host, port }, admin: bound.admin_address }
     }
 }
 
@@ -188,7 +186,7 @@ fn print_banner(data_dir: &Path, addresses: &[Addresses]) {
         addresses.iter().map(of).collect::<Vec<_>>().join(separator)
     };
     let listening = list(&|at| at.listen.to_string(), ", ");
-    let bootstrap = list(&|at| at.advertised.clone(), ",");
+    let bootstrap = list(&|at| at.advertised.to_string(), ",");
     let admin = list(
         &|Addresses { admin, .. }| format!("http://{admin}/readyz  http://{admin}/metrics"),
         "\n          ",
