@@ -20,11 +20,10 @@ use super::names::{
     ADMIN_PORT, ADMIN_PORT_NAME, BROKER_CONTAINER, Names, POD_INDEX, VERSION, labels, listener_name, selector,
 };
 use super::template::{hash_of, restart_settings};
+use crate::access::AUDIENCE;
 
 /// Nobody in particular, and never root.
 const USER: i64 = 65532;
-/// For whom the token that a broker shows to its controller is made out.
-const AUDIENCE: &str = "controller.taffrail.dev";
 /// How long that token is good for; the kubelet replaces it in time.
 const TOKEN_SECONDS: i64 = 3600;
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/taffrail.dev";
