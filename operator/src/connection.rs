@@ -1,9 +1,10 @@
 //! Connections to the Kubernetes API for calls that are answered soon or not at all, and sent once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, Config};
+use parking_lot::Mutex;
 
 use crate::counting;
 use crate::metrics::Metrics;
@@ -79,12 +80,12 @@ impl Connection {
     }
 
     fn connected(&self) -> Connected {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client.lock().clone()
     }
 
     /// Leaves the connections of a client that did not answer, unless somebody has.
     fn leave(&self, generation: u64) {
-        let mut connected = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connected = self.client.lock();
         if connected.generation != generation {
             return;
         }

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams};
+use parking_lot::Mutex;
 
 use super::build::Child;
 use crate::calls::{CallError, call};
@@ -92,21 +92,17 @@ impl Applier {
         let written = call(what, api.patch(&child.name, &parameters, &patch)).await?;
         tracing::debug!("applied {kind} {}/{}", key.namespace, child.name);
         let last = Last { wish, was: Fingerprint::of(&written.metadata) };
-        self.lock().entry(key.clone()).or_default().insert(place, last);
+        self.applied.lock().entry(key.clone()).or_default().insert(place, last);
         Ok(true)
     }
 
     /// Forgets what was applied for a cluster that is gone.
     pub fn forget(&self, key: &ClusterKey) {
-        self.lock().remove(key);
+        self.applied.lock().remove(key);
     }
 
     fn last(&self, key: &ClusterKey, place: &(String, String)) -> Option<Last> {
-        self.lock().get(key)?.get(place).cloned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterKey, Applied>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        self.applied.lock().get(key)?.get(place).cloned()
     }
 }
 

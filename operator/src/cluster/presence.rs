@@ -1,7 +1,6 @@
 //! What is kept of each LogCluster between two looks at it, as long as it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -21,7 +20,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 pub struct Presence {
     /// The LogClusters whose controllers were begun, by their uids: one that is made again under a name is another.
     running: Mutex<BTreeMap<ClusterKey, String>>,
-    notes: SyncMutex<BTreeMap<ClusterKey, Notes>>,
+    notes: parking_lot::Mutex<BTreeMap<ClusterKey, Notes>>,
 }
 
 #[derive(Debug)]
@@ -151,8 +150,8 @@ impl Presence {
         LogCluster { status, ..cluster.clone() }
     }
 
-    fn notes(&self) -> MutexGuard<'_, BTreeMap<ClusterKey, Notes>> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notes(&self) -> parking_lot::MutexGuard<'_, BTreeMap<ClusterKey, Notes>> {
+        self.notes.lock()
     }
 }
 

@@ -20,11 +20,12 @@ mod objects;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use parking_lot::{Mutex, MutexGuard};
 use taffrail_controller::model::{Object, ObjectKey};
 use taffrail_controller::store::{
     AskStore, ObjectKind, StoreAction, StoreAnswer, StoreNews, StoreOutcome, StoreRequest, Version,
@@ -55,7 +56,7 @@ const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 const ISR_COALESCE_MS: u64 = 150;
 
 /// With whom what is written from now on goes; it may change while the store is open.
-pub type Owner = Arc<parking_lot::Mutex<Option<OwnerReference>>>;
+pub type Owner = Arc<Mutex<Option<OwnerReference>>>;
 
 /// Whose memory it is, and who writes it.
 #[derive(Debug, Clone)]
@@ -182,7 +183,7 @@ impl AskStore for KubeStore {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Carries out a request, and what waits behind it.

@@ -45,8 +45,8 @@ impl Fake {
             return std::future::pending().await;
         }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        self.asked.lock().unwrap().push((method.clone(), path.clone()));
-        let answering = Arc::clone(&self.answering.lock().unwrap());
+        self.asked.lock().push((method.clone(), path.clone()));
+        let answering = Arc::clone(&self.answering.lock());
         let out = self.out.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_out.fetch_max(out, Ordering::SeqCst);
         // All that is going to be asked at the same time is.
@@ -63,11 +63,11 @@ impl Fake {
     }
 
     fn answer(&self, answering: impl Fn(&Method, &str) -> Option<(u16, Value)> + Send + Sync + 'static) {
-        *self.answering.lock().unwrap() = Arc::new(answering);
+        *self.answering.lock() = Arc::new(answering);
     }
 
     fn asked(&self) -> Vec<(Method, String)> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+        std::mem::take(&mut self.asked.lock())
     }
 }
 
