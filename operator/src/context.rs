@@ -2,13 +2,28 @@
 
 use std::sync::Arc;
 
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
 
 use crate::cluster::build::ControllerAccess;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::options::OperatorOptions;
+
+/// Which namespaces are looked at: one, or all.
+pub type Scope = Option<String>;
+
+/// The API of a kind in the scope.
+pub fn api<K>(client: &Client, scope: &Scope) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}
 
 /// What all reconcilers work with.
 #[derive(Clone)]
@@ -54,6 +69,14 @@ impl Context {
             broker_image: options.broker_image.clone(),
             broker_tag: options.broker_tag.clone().unwrap_or(release),
             image_pull_policy: options.image_pull_policy.clone(),
+        }
+    }
+
+    /// What is looked at: all namespaces at once, or each that is named.
+    pub fn scopes(&self) -> Vec<Scope> {
+        match &self.namespaces {
+            None => vec![None],
+            Some(namespaces) => namespaces.iter().cloned().map(Some).collect(),
         }
     }
 }

@@ -15,10 +15,8 @@ pub struct Metrics {
     pub elections: IntCounter,
     /// LogClusters whose controllers run here.
     pub controllers: IntGauge,
-    /// Reconciles by kind and by how they ended: ok or error.
-    pub reconciles: IntCounterVec,
-    /// How long they took, in seconds, by kind.
-    pub reconcile_seconds: HistogramVec,
+    reconciles: IntCounterVec,
+    reconcile_seconds: HistogramVec,
     api_requests: IntCounterVec,
     api_request_seconds: HistogramVec,
     store_write_bytes: HistogramVec,
@@ -107,7 +105,7 @@ impl Metrics {
         self.store_write_bytes.with_label_values(&[kind]).observe(bytes as f64);
     }
 
-    /// A reconcile ended.
+    /// A reconcile of an object of this kind ended, well or not.
     pub fn reconciled(&self, kind: &str, well: bool, seconds: f64) {
         self.reconciles.with_label_values(&[kind, if well { "ok" } else { "error" }]).inc();
         self.reconcile_seconds.with_label_values(&[kind]).observe(seconds);

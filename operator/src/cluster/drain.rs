@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
 
-/// Partitions that move at the same time: copying them must not take the network from clients.
-pub const AT_ONCE: usize = 20;
+use super::holdings::{Holdings, to};
 
 /// The next moves that empty the brokers from id `first_to_go` on. Each replica there goes to the broker that stays and has
 /// the fewest, in a rack that the partition is not in if there is one; the order of replicas stays.
@@ -20,25 +19,15 @@ pub fn moves<'a>(
 ) -> Result<Vec<Reassignment>, String> {
     let staying: BTreeMap<i32, &BrokerRecord> =
         brokers.iter().map(|(id, broker)| (*id, broker)).filter(|(id, _)| *id < first_to_go).collect();
-    let (mut held, mut moving, mut to_move) = (BTreeMap::<i32, usize>::new(), 0, Vec::new());
-    for (topic, partitions) in topics {
-        for record in partitions {
-            record.replicas.iter().for_each(|id| *held.entry(*id).or_default() += 1);
-            if !record.adding.is_empty() || !record.removing.is_empty() {
-                moving += 1;
-            } else if record.replicas.iter().any(|id| *id >= first_to_go) {
-                to_move.push((topic, record));
-            }
-        }
-    }
+    let mut holdings = Holdings::of(topics);
     let mut moves = Vec::new();
-    for (topic, record) in to_move {
+    for (topic, record) in std::mem::take(&mut holdings.still) {
         let mut replicas = record.replicas.clone();
         for at in 0..replicas.len() {
             if replicas[at] < first_to_go {
                 continue;
             }
-            let Some(target) = target(&replicas, first_to_go, &staying, &held) else {
+            let Some(target) = target(&replicas, first_to_go, &staying, &holdings) else {
                 return Err(format!(
                     "partition {} of topic {topic} has {} replicas, and {} brokers would stay: lower the number of its \
                      replicas, or keep more brokers",
@@ -47,14 +36,15 @@ pub fn moves<'a>(
                     staying.len(),
                 ));
             };
-            *held.entry(target).or_default() += 1;
             replicas[at] = target;
         }
-        let topic = topic.to_owned();
-        moves.push(Reassignment { topic, partition: record.partition, replicas: Some(replicas) });
+        if replicas != record.replicas {
+            holdings.replace(&record.replicas, &replicas);
+            moves.push(to(topic, record, replicas));
+        }
     }
     // All are looked at first: nothing is begun that could not be brought to its end.
-    moves.truncate(AT_ONCE.saturating_sub(moving));
+    moves.truncate(holdings.room());
     Ok(moves)
 }
 
@@ -63,15 +53,13 @@ fn target(
     replicas: &[i32],
     first_to_go: i32,
     staying: &BTreeMap<i32, &BrokerRecord>,
-    held: &BTreeMap<i32, usize>,
+    holdings: &Holdings<'_>,
 ) -> Option<i32> {
     let rack = |id: &i32| staying.get(id).and_then(|broker| broker.rack.as_deref());
     let kept = replicas.iter().filter(|id| **id < first_to_go);
     let racks: BTreeSet<&str> = kept.filter_map(rack).collect();
     let candidates = staying.iter().filter(|(id, broker)| !replicas.contains(id) && !broker.fenced);
-    let order = |id: &i32| {
-        (rack(id).is_some_and(|rack| racks.contains(rack)), held.get(id).copied().unwrap_or_default(), *id)
-    };
+    let order = |id: &i32| (rack(id).is_some_and(|rack| racks.contains(rack)), holdings.has(*id), *id);
     candidates.map(|(id, _)| *id).min_by_key(order)
 }
 
@@ -122,6 +110,7 @@ pub mod testing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::holdings::AT_ONCE;
     use super::testing::{brokers, partition};
     use super::*;
 

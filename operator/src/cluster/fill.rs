@@ -6,101 +6,90 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
 
-use super::drain::AT_ONCE;
+use super::facts::BrokerFacts;
+use super::holdings::{Holdings, to};
 
 /// A broker with less than this part of what brokers hold on average is new.
-const NEXT_TO_NOTHING: usize = 4;
+const NEXT_TO_NOTHING: i32 = 4;
 
 /// The brokers that are new among those with ids below `replicas`, besides those of `filling` that are not full yet.
-pub fn to_fill<'a>(
+pub fn to_fill(
     filling: &BTreeSet<i32>,
     replicas: i32,
-    brokers: &BTreeMap<i32, BrokerRecord>,
-    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
+    brokers: &BTreeMap<i32, BrokerFacts>,
 ) -> BTreeSet<i32> {
-    let held = held(topics);
-    let there = || brokers.values().filter(|broker| broker.broker_id < replicas && !broker.fenced);
-    let average = held.values().sum::<usize>() / there().count().max(1);
-    let has = |id: &i32| held.get(id).copied().unwrap_or_default();
-    let ids = there().map(|broker| broker.broker_id);
-    ids.filter(|id| has(id) * NEXT_TO_NOTHING < average || filling.contains(id) && has(id) < average)
-        .collect()
+    let there = || brokers.iter().filter(|(id, broker)| **id < replicas && !broker.fenced);
+    let held: i32 = brokers.values().map(|broker| broker.replicas).sum();
+    let average = held / i32::try_from(there().count()).unwrap_or(i32::MAX).max(1);
+    let is_due = |(id, broker): &(&i32, &BrokerFacts)| {
+        broker.replicas * NEXT_TO_NOTHING < average || filling.contains(id) && broker.replicas < average
+    };
+    there().filter(is_due).map(|(id, _)| *id).collect()
 }
 
 /// The next moves that bring replicas onto the brokers of `filling`, their share of leaders first, from brokers that have more
 /// than the average. A partition moves only where it is spread over racks no worse than before; the order of replicas stays.
 pub fn moves<'a>(
     filling: &BTreeSet<i32>,
+    replicas: i32,
     brokers: &BTreeMap<i32, BrokerRecord>,
-    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])> + Clone,
+    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
 ) -> Vec<Reassignment> {
-    let mut held = held(topics.clone());
-    let average = held.values().sum::<usize>() / brokers.len().max(1);
+    let mut holdings = Holdings::of(topics);
+    let there =
+        brokers.values().filter(|broker| broker.broker_id < replicas && !broker.fenced).count().max(1);
+    let (average, share) = (holdings.replicas() / there, holdings.partitions() / there);
     let rack = |id: i32| brokers.get(&id).and_then(|broker| broker.rack.as_deref());
-    let (mut moving, mut still, mut leads) = (0, Vec::new(), BTreeMap::<i32, usize>::new());
-    for (topic, partitions) in topics {
-        for record in partitions {
-            if let Some(first) = record.replicas.first() {
-                *leads.entry(*first).or_default() += 1;
-            }
-            if record.adding.is_empty() && record.removing.is_empty() {
-                still.push((topic, record));
-            } else {
-                moving += 1;
-            }
-        }
-    }
-    let share = leads.values().sum::<usize>() / brokers.len().max(1);
+    let spread = |replicas: &[i32]| replicas.iter().map(|id| rack(*id)).collect::<BTreeSet<_>>().len();
     let mut moves = Vec::new();
-    for (topic, record) in still {
-        if moving + moves.len() >= AT_ONCE {
+    for (topic, record) in std::mem::take(&mut holdings.still) {
+        if moves.len() >= holdings.room() {
             break;
         }
-        let has = |id: i32| held.get(&id).copied().unwrap_or_default();
-        let Some(target) = filling.iter().copied().min_by_key(|id| has(*id)) else { break };
-        if has(target) >= average || record.replicas.contains(&target) {
+        let Some(target) = filling.iter().copied().min_by_key(|id| holdings.has(*id)) else { break };
+        if holdings.has(target) >= average || record.replicas.contains(&target) {
             continue;
         }
-        let spread = |replicas: &[i32]| replicas.iter().map(|id| rack(*id)).collect::<BTreeSet<_>>().len();
         let moved = |at: usize| {
             let mut replicas = record.replicas.clone();
             replicas[at] = target;
             replicas
         };
         let gives = |at: &usize| {
-            has(record.replicas[*at]) > average && spread(&moved(*at)) >= spread(&record.replicas)
+            holdings.has(record.replicas[*at]) > average && spread(&moved(*at)) >= spread(&record.replicas)
         };
         // Who is first among the replicas leads.
-        let is_to_lead = leads.get(&target).is_none_or(|leads| *leads < share);
-        let order = |at: &usize| (is_to_lead == (*at == 0), has(record.replicas[*at]));
+        let is_to_lead = holdings.is_first(target) < share;
+        let order = |at: &usize| (is_to_lead == (*at == 0), holdings.has(record.replicas[*at]));
         let Some(at) = (0..record.replicas.len()).filter(gives).max_by_key(order) else { continue };
-        if at == 0 {
-            *leads.entry(record.replicas[0]).or_default() -= 1;
-            *leads.entry(target).or_default() += 1;
-        }
-        *held.entry(record.replicas[at]).or_default() -= 1;
-        *held.entry(target).or_default() += 1;
-        let topic = topic.to_owned();
-        moves.push(Reassignment { topic, partition: record.partition, replicas: Some(moved(at)) });
+        let replicas = moved(at);
+        holdings.replace(&record.replicas, &replicas);
+        moves.push(to(topic, record, replicas));
     }
     moves
-}
-
-/// How many replicas each broker holds.
-fn held<'a>(topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>) -> BTreeMap<i32, usize> {
-    let mut held = BTreeMap::new();
-    let replicas =
-        topics.into_iter().flat_map(|(_, partitions)| partitions).flat_map(|record| &record.replicas);
-    replicas.for_each(|id| *held.entry(*id).or_default() += 1);
-    held
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::drain::testing::{brokers, partition};
+    use super::super::facts::Facts;
+    use super::super::holdings::AT_ONCE;
     use super::*;
 
-    fn replicas(moves: Vec<Reassignment>) -> Vec<(i32, Vec<i32>)> {
+    fn due(
+        filling: &BTreeSet<i32>,
+        brokers: &BTreeMap<i32, BrokerRecord>,
+        partitions: &[PartitionRecord],
+    ) -> BTreeSet<i32> {
+        to_fill(filling, 3, &Facts::gather(brokers.values(), [("t", partitions)]).brokers)
+    }
+
+    fn moved(
+        filling: &BTreeSet<i32>,
+        brokers: &BTreeMap<i32, BrokerRecord>,
+        partitions: &[PartitionRecord],
+    ) -> Vec<(i32, Vec<i32>)> {
+        let moves = moves(filling, 3, brokers, [("t", partitions)]);
         moves.into_iter().filter_map(|one| Some((one.partition, one.replicas?))).collect()
     }
 
@@ -108,18 +97,17 @@ mod tests {
     fn a_broker_that_holds_next_to_nothing_is_filled_until_it_has_its_share() {
         let three = brokers(&[None; 3]);
         let before: Vec<_> = (0..12).map(|number| partition(number, &[0, 1])).collect();
-        let filling = to_fill(&BTreeSet::new(), 3, &three, [("t", &before[..])]);
+        let filling = due(&BTreeSet::new(), &three, &before);
         assert_eq!(filling, BTreeSet::from([2]));
-        let first = replicas(moves(&filling, &three, [("t", &before[..])]));
         let mut after = before.clone();
-        for (number, replicas) in first {
+        for (number, replicas) in moved(&filling, &three, &before) {
             after[number as usize].replicas = replicas;
         }
-        let held = held([("t", &after[..])]);
-        assert_eq!(held, BTreeMap::from([(0, 8), (1, 8), (2, 8)]));
-        assert_eq!(after.iter().filter(|record| record.replicas[0] == 2).count(), 4, "it leads its share");
-        assert_eq!(to_fill(&filling, 3, &three, [("t", &after[..])]), BTreeSet::new());
-        assert!(moves(&filling, &three, [("t", &after[..])]).is_empty());
+        let held = Holdings::of([("t", &after[..])]);
+        assert_eq!([0, 1, 2].map(|id| held.has(id)), [8, 8, 8]);
+        assert_eq!(held.is_first(2), 4, "it leads its share");
+        assert_eq!(due(&filling, &three, &after), BTreeSet::new());
+        assert_eq!(moved(&filling, &three, &after), []);
     }
 
     #[test]
@@ -127,21 +115,28 @@ mod tests {
         let three = brokers(&[None; 3]);
         let mut some: Vec<_> = (0..10).map(|number| partition(number, &[0, 1])).collect();
         some.extend((10..13).map(|number| partition(number, &[2, 1])));
-        let topics = || [("t", &some[..])];
-        assert_eq!(to_fill(&BTreeSet::new(), 3, &three, topics()), BTreeSet::new());
-        assert_eq!(to_fill(&BTreeSet::from([2]), 3, &three, topics()), BTreeSet::from([2]));
+        assert_eq!(due(&BTreeSet::new(), &three, &some), BTreeSet::new());
+        assert_eq!(due(&BTreeSet::from([2]), &three, &some), BTreeSet::from([2]));
     }
 
     #[test]
     fn a_partition_is_in_as_many_racks_as_before_and_few_move_at_a_time() {
         let three = brokers(&[Some("a"), Some("b"), Some("b")]);
         let before: Vec<_> = (0..100).map(|number| partition(number, &[0, 1])).collect();
-        let moved = replicas(moves(&BTreeSet::from([2]), &three, [("t", &before[..])]));
-        assert_eq!(moved.len(), AT_ONCE);
-        assert!(moved.iter().all(|(_, replicas)| replicas == &[0, 2]), "{moved:?}");
+        let first = moved(&BTreeSet::from([2]), &three, &before);
+        assert_eq!(first.len(), AT_ONCE);
+        assert!(first.iter().all(|(_, replicas)| replicas == &[0, 2]), "{first:?}");
         let mut moving = before;
         moving.iter_mut().take(15).for_each(|record| record.adding = vec![2]);
-        let moved = moves(&BTreeSet::from([2]), &three, [("t", &moving[..])]);
-        assert_eq!(moved.len(), AT_ONCE - 15);
+        assert_eq!(moved(&BTreeSet::from([2]), &three, &moving).len(), AT_ONCE - 15);
+    }
+
+    #[test]
+    fn who_is_down_has_no_share() {
+        let mut three = brokers(&[None; 3]);
+        three.get_mut(&1).unwrap().fenced = true;
+        let before: Vec<_> = (0..12).map(|number| partition(number, &[0])).collect();
+        assert_eq!(due(&BTreeSet::new(), &three, &before), BTreeSet::from([2]));
+        assert_eq!(moved(&BTreeSet::from([2]), &three, &before).len(), 6);
     }
 }

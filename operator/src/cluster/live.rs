@@ -24,10 +24,8 @@ use taffrail_crds::{CLUSTER_LABEL, LogCluster};
 use tokio::sync::OnceCell;
 
 use super::pods::broker_id;
+use crate::context::{Scope, api};
 use crate::fleet::ClusterKey;
-
-/// Which namespaces are looked at: one, or all.
-pub type Scope = Option<String>;
 
 /// The children of LogClusters, of all kinds.
 #[derive(Clone)]
@@ -234,17 +232,6 @@ fn watched_nodes(
         .predicate_filter(matters, PredicateConfig::default())
         .filter_map(async |changed| changed.ok().map(|_| ()));
     (reader, controller.reconcile_all_on(changes))
-}
-
-/// The API of a kind in the scope.
-pub fn api<K>(client: &Client, scope: &Scope) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    match scope {
-        None => Api::all(client.clone()),
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-    }
 }
 
 fn touched<K>(

@@ -14,6 +14,7 @@ pub mod drain;
 pub mod dynamic;
 pub mod facts;
 pub mod fill;
+pub mod holdings;
 pub mod live;
 pub mod memory;
 pub mod news;
@@ -29,7 +30,7 @@ pub mod validate;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream, StreamExt};
 use kube::ResourceExt;
@@ -41,10 +42,10 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinSet;
 
 use crate::calls::is_expired;
-use crate::context::Context;
+use crate::context::{Context, Scope, api};
 use crate::fleet::{Change, ClusterKey, Fleet};
 use apply::Applier;
-use live::{Live, Scope, api};
+use live::Live;
 use presence::Presence;
 use reconcile::{ReconcileError, reconcile};
 
@@ -64,12 +65,8 @@ pub struct Work {
 
 /// Looks after all LogClusters until it is dropped. Called while this operator is the active one.
 pub async fn run(context: Arc<Context>) {
-    let scopes: Vec<Scope> = match &context.namespaces {
-        None => vec![None],
-        Some(namespaces) => namespaces.iter().cloned().map(Some).collect(),
-    };
     let mut running = JoinSet::new();
-    for scope in scopes {
+    for scope in context.scopes() {
         running.spawn(run_within(Arc::clone(&context), scope));
     }
     while running.join_next().await.is_some() {}
@@ -113,11 +110,9 @@ async fn run_within(context: Arc<Context>, scope: Scope) {
 /// [`reconcile`], counted.
 async fn counted(cluster: Arc<LogCluster>, work: Arc<Work>) -> Result<Action, ReconcileError> {
     let metrics = Arc::clone(&work.context.metrics);
-    let timer = metrics.reconcile_seconds.with_label_values(&["LogCluster"]).start_timer();
+    let begun = Instant::now();
     let outcome = reconcile(cluster, work).await;
-    timer.observe_duration();
-    let word = if outcome.is_ok() { "ok" } else { "error" };
-    metrics.reconciles.with_label_values(&["LogCluster", word]).inc();
+    metrics.reconciled("LogCluster", outcome.is_ok(), begun.elapsed().as_secs_f64());
     outcome
 }
 

@@ -76,8 +76,7 @@ impl Observation {
 /// What the controller has published.
 fn published(running: &Running) -> Option<Facts> {
     let view = running.view.lock();
-    let topics = view.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()));
-    view.is_current.then(|| Facts::gather(view.brokers.values(), topics))
+    view.is_current.then(|| Facts::gather(view.brokers.values(), view.partitions()))
 }
 
 /// The id that clients know the cluster by. It is never another one, so whoever has told it once need not be asked again.

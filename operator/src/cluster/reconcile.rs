@@ -22,9 +22,10 @@ use super::build::names::{Names, VERSION};
 use super::build::template::{Template, Templates};
 use super::build::{Child, Release, Wish, children};
 use super::directory::directory;
-use super::drain::moves;
+use super::drain;
 use super::dynamic::changes;
-use super::fill;
+use super::facts::Facts;
+use super::fill::{self, to_fill};
 use super::memory::settle;
 use super::news::news;
 use super::observe::{Observation, claimed_by, is_larger, requested};
@@ -247,17 +248,17 @@ impl Look {
     }
 
     /// Moves partitions onto brokers that were added.
-    async fn fill(&self, running: &Running) -> Result<(), ReconcileError> {
+    async fn fill(&self, facts: &Facts, running: &Running) -> Result<(), ReconcileError> {
         let (presence, replicas) = (&self.work.presence, self.cluster.spec.brokers.replicas);
-        let before = presence.filling(&self.key);
-        let (filling, moves) = {
+        let filling = to_fill(&presence.filling(&self.key), replicas, &facts.brokers);
+        presence.fill(&self.key, filling.clone());
+        if filling.is_empty() {
+            return Ok(());
+        }
+        let moves = {
             let view = running.view.lock();
-            let topics = view.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()));
-            let filling = fill::to_fill(&before, replicas, &view.brokers, topics.clone());
-            let moves = fill::moves(&filling, &view.brokers, topics);
-            (filling, moves)
+            fill::moves(&filling, replicas, &view.brokers, view.partitions())
         };
-        presence.fill(&self.key, filling);
         if !moves.is_empty() {
             tracing::info!("{} partitions of LogCluster {} move onto new brokers", moves.len(), self.key);
             reassign(&running.handle, moves).await?;
@@ -276,16 +277,17 @@ impl Look {
         if scale.held_by.is_some() {
             let moves = {
                 let view = running.view.lock();
-                let topics = view.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()));
-                moves(staying, &view.brokers, topics).map_err(ReconcileError::Stays)?
+                drain::moves(staying, &view.brokers, view.partitions()).map_err(ReconcileError::Stays)?
             };
             if !moves.is_empty() {
                 tracing::info!("{} partitions of LogCluster {} move to other brokers", moves.len(), self.key);
                 reassign(&running.handle, moves).await?;
             }
         }
-        if scale.held_by.is_none() && seen.facts.is_some() {
-            self.fill(running).await?;
+        if scale.held_by.is_none()
+            && let Some(facts) = &seen.facts
+        {
+            self.fill(facts, running).await?;
         }
         let known = seen.facts.iter().flat_map(|facts| &facts.brokers);
         for (id, broker) in known.filter(|(id, _)| **id >= scale.replicas) {

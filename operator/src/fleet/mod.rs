@@ -135,7 +135,9 @@ impl Fleet {
         let members = {
             let mut state = self.inner.state.lock();
             state.duty = Duty::Standby(active.clone());
-            std::mem::take(&mut state.members)
+            let members = std::mem::take(&mut state.members);
+            self.inner.count(&state);
+            members
         };
         for member in members.values() {
             member.running.handle.depose(active.clone()).await;
@@ -161,22 +163,19 @@ impl Fleet {
             if !matches!(state.duty, Duty::Active) {
                 return Ok(());
             }
-            if let Some(member) = state.members.get(key) {
-                member.owner.lock().clone_from(&owner);
+            let Some(member) = state.members.get_mut(key) else {
+                let member = self.start(key, owner, defaults)?;
+                state.members.insert(key.clone(), member);
+                self.inner.count(&state);
+                tracing::info!("the controller of LogCluster {key} runs here");
+                return Ok(());
+            };
+            *member.owner.lock() = owner;
+            if member.defaults == defaults {
+                return Ok(());
             }
-            match state.members.get_mut(key) {
-                Some(member) if member.defaults == defaults => return Ok(()),
-                Some(member) => {
-                    member.defaults = defaults;
-                    member.running.handle.clone()
-                }
-                None => {
-                    let member = self.start(key, owner, defaults)?;
-                    state.members.insert(key.clone(), member);
-                    tracing::info!("the controller of LogCluster {key} runs here");
-                    return Ok(());
-                }
-            }
+            member.defaults = defaults;
+            member.running.handle.clone()
         };
         outdated.configure(defaults).await;
         Ok(())
@@ -212,7 +211,12 @@ impl Fleet {
 
     /// The LogCluster is gone: its controller stops.
     pub async fn remove(&self, key: &ClusterKey) {
-        let member = self.inner.state.lock().members.remove(key);
+        let member = {
+            let mut state = self.inner.state.lock();
+            let member = state.members.remove(key);
+            self.inner.count(&state);
+            member
+        };
         if let Some(member) = member {
             member.stop().await;
             tracing::info!("the controller of LogCluster {key} has stopped, as the LogCluster is gone");
@@ -227,6 +231,15 @@ impl Fleet {
     /// What changes from now on.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
+    }
+}
+
+impl Inner {
+    /// Counts the controllers that run here.
+    fn count(&self, state: &State) {
+        if let Some(metrics) = &self.metrics {
+            metrics.controllers.set(i64::try_from(state.members.len()).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -61,6 +61,11 @@ pub fn is_under_replicated(record: &PartitionRecord) -> bool {
     record.replicas.iter().any(|id| !record.adding.contains(id) && !in_sync(id))
 }
 
+/// Whether its replicas are on their way to other brokers.
+pub fn is_moving(record: &PartitionRecord) -> bool {
+    !record.adding.is_empty() || !record.removing.is_empty()
+}
+
 /// Whether nobody leads.
 pub fn is_offline(record: &PartitionRecord) -> bool {
     record.leader.is_none()
@@ -84,8 +89,8 @@ impl TopicView {
         Self { record, partitions: Vec::new(), wish: None, counts: Counts::default() }
     }
 
-    /// Takes over a partition's record; how that changes what is counted: what was, and what is.
-    fn put(&mut self, record: PartitionRecord) -> (Counts, Counts) {
+    /// Takes over a partition's record.
+    fn put(&mut self, record: PartitionRecord) {
         let now = Counts::of(&record);
         let was = match self.partitions.binary_search_by_key(&record.partition, |known| known.partition) {
             Ok(at) => Counts::of(&std::mem::replace(&mut self.partitions[at], record)),
@@ -96,7 +101,6 @@ impl TopicView {
         };
         self.counts.add(now);
         self.counts.subtract(was);
-        (was, now)
     }
 }
 
@@ -120,8 +124,6 @@ pub struct View {
     pub brokers: BTreeMap<i32, BrokerRecord>,
     /// Topics, by name.
     pub topics: BTreeMap<Arc<str>, TopicView>,
-    /// What is the case with all partitions.
-    pub counts: Counts,
     names: BTreeMap<Uuid, Arc<str>>,
 }
 
@@ -140,6 +142,11 @@ impl View {
             brokers: before.brokers != self.brokers,
             topics: names.into_iter().filter(differs).cloned().collect(),
         }
+    }
+
+    /// The partitions of each topic.
+    pub fn partitions(&self) -> impl Iterator<Item = (&str, &[PartitionRecord])> {
+        self.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()))
     }
 
     /// Topics whose objects are gone and that stay all the same, as it is not certain that a person deleted these.
@@ -177,9 +184,7 @@ impl View {
         }
         for record in &update.partitions {
             let Some(topic) = topic_of(&self.names, &mut self.topics, record.topic_id) else { continue };
-            let (was, now) = topic.put(record.clone());
-            self.counts.add(now);
-            self.counts.subtract(was);
+            topic.put(record.clone());
             changed.topics.insert(Arc::clone(&topic.record.name));
         }
         for (topic_id, wish) in &update.wishes {
@@ -193,10 +198,8 @@ impl View {
     /// Forgets a topic; its name, if it was known.
     fn remove(&mut self, topic_id: Uuid) -> Option<Arc<str>> {
         let name = self.names.remove(&topic_id)?;
-        if self.topics.get(&name).is_some_and(|topic| topic.record.topic_id == topic_id)
-            && let Some(topic) = self.topics.remove(&name)
-        {
-            self.counts.subtract(topic.counts);
+        if self.topics.get(&name).is_some_and(|topic| topic.record.topic_id == topic_id) {
+            self.topics.remove(&name);
         }
         Some(name)
     }
@@ -275,6 +278,13 @@ mod tests {
         Counts { partitions, under_replicated, under_min_isr, offline }
     }
 
+    /// Over all topics.
+    fn total(view: &View) -> Counts {
+        let mut total = Counts::default();
+        view.topics.values().for_each(|topic| total.add(topic.counts));
+        total
+    }
+
     fn names(changed: &Changed) -> Vec<&str> {
         changed.topics.iter().map(|name| &**name).collect()
     }
@@ -296,15 +306,15 @@ mod tests {
     fn counts_follow_each_change_as_if_all_were_counted_anew() {
         let mut view = View::default();
         assert_eq!(names(&view.apply(&two_topics())), ["a", "b"]);
-        assert_eq!((view.counts, view.topics["a"].counts), (counts(3, 2, 2, 1), counts(2, 1, 1, 1)));
+        assert_eq!((total(&view), view.topics["a"].counts), (counts(3, 2, 2, 1), counts(2, 1, 1, 1)));
         assert_eq!(view.topics["a"].partitions[1].partition, 1, "partitions stand in order");
         let healed =
             ClusterUpdate { partitions: vec![partition(1, 1, &[1, 2], true)], ..ClusterUpdate::default() };
         assert_eq!(names(&view.apply(&healed)), ["a"]);
-        assert_eq!((view.counts, view.topics["a"].counts), (counts(3, 1, 1, 0), counts(2, 0, 0, 0)));
+        assert_eq!((total(&view), view.topics["a"].counts), (counts(3, 1, 1, 0), counts(2, 0, 0, 0)));
         let gone = ClusterUpdate { removed_topics: vec![Uuid([2; 16])], ..ClusterUpdate::default() };
         assert_eq!(names(&view.apply(&gone)), ["b"]);
-        assert_eq!((view.counts, view.topics.len()), (counts(2, 0, 0, 0), 1));
+        assert_eq!((total(&view), view.topics.len()), (counts(2, 0, 0, 0), 1));
     }
 
     #[test]
@@ -319,14 +329,14 @@ mod tests {
         };
         assert_eq!(names(&view.apply(&again)), ["a"]);
         assert_eq!(view.topics["a"].record.topic_id, Uuid([3; 16]));
-        assert_eq!((view.counts, view.topics["a"].partitions.len()), (counts(2, 1, 1, 0), 1));
+        assert_eq!((total(&view), view.topics["a"].partitions.len()), (counts(2, 1, 1, 0), 1));
         let late = ClusterUpdate {
             partitions: vec![partition(1, 0, &[1], false)],
             removed_topics: vec![Uuid([1; 16])],
             ..ClusterUpdate::default()
         };
         assert_eq!(names(&view.apply(&late)), Vec::<&str>::new(), "what is gone does not come back");
-        assert_eq!(view.counts, counts(2, 1, 1, 0));
+        assert_eq!(total(&view), counts(2, 1, 1, 0));
     }
 
     #[test]
@@ -341,7 +351,7 @@ mod tests {
         next.partitions[1] = partition(1, 0, &[2], true);
         next.partitions.pop();
         assert_eq!(names(&view.apply(&next)), ["a", "b", "c"]);
-        assert_eq!(view.counts, counts(2, 2, 2, 1));
+        assert_eq!(total(&view), counts(2, 2, 2, 1));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use taffrail_crds::{LogCluster, Topic};
@@ -36,7 +36,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::context::Context;
+use crate::context::{Context, Scope, api};
 use crate::events::News;
 use crate::fleet::{Change, ClusterKey};
 use desk::{Desk, Inbox};
@@ -87,19 +87,15 @@ pub async fn run(context: Arc<Context>) {
             events.tell(&of, news).await;
         }
     });
-    let scopes: Vec<Option<String>> = match &context.namespaces {
-        None => vec![None],
-        Some(namespaces) => namespaces.iter().cloned().map(Some).collect(),
-    };
     let mut office = Office { unlisted: BTreeSet::new(), desks: BTreeMap::new(), tasks, shared };
     let mut all: Vec<BoxStream<'static, Heard>> = Vec::new();
-    for scope in scopes {
+    for scope in context.scopes() {
         office.unlisted.extend([("Topic", scope.clone()), ("LogCluster", scope.clone())]);
         let of = scope.clone();
-        let topics = watch(&context.client, scope.as_ref());
+        let topics = watch(&context.client, &scope);
         all.push(topics.map(move |heard| Heard::Topic(of.clone(), heard.map(Box::new))).boxed());
         let of = scope.clone();
-        let clusters = watch(&context.client, scope.as_ref());
+        let clusters = watch(&context.client, &scope);
         all.push(clusters.map(move |heard| Heard::Cluster(of.clone(), heard.map(Box::new))).boxed());
     }
     let changes = stream::unfold(context.fleet.changes(), |mut changes| async move {
@@ -116,17 +112,13 @@ pub async fn run(context: Arc<Context>) {
 /// All of a kind, as long as it is read; begun again with a rest after each failure.
 fn watch<K>(
     client: &Client,
-    scope: Option<&String>,
+    scope: &Scope,
 ) -> impl futures_util::Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let api: Api<K> = match scope {
-        None => Api::all(client.clone()),
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-    };
-    watcher(api, watcher::Config::default()).default_backoff().modify(|object| {
+    watcher(api::<K>(client, scope), watcher::Config::default()).default_backoff().modify(|object| {
         object.meta_mut().managed_fields = None;
     })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::{PartitionRecord, Reassignment};
 
-use crate::fleet::view::{TopicView, View};
+use crate::fleet::view::{TopicView, View, is_moving};
 
 /// Partitions of one topic that are moved at a time.
 const AT_ONCE: usize = 50;
@@ -108,8 +108,7 @@ impl Loads {
                 self.brokers.len()
             ));
         }
-        let moving =
-            topic.partitions.iter().filter(|it| !it.adding.is_empty() || !it.removing.is_empty()).count();
+        let moving = topic.partitions.iter().filter(|record| is_moving(record)).count();
         let room = AT_ONCE.saturating_sub(moving);
         let others = topic.partitions.iter().filter(|record| targets(record).len() != factor);
         let name = &topic.record.name;
