@@ -112,7 +112,7 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 300))]
     pub replication_factor: Option<i32>,
     /// Kafka's topic configuration, such as retention.ms or cleanup.policy. Put true and false in quotes. It is changed
-    /// without a restart.
+    /// without a restart. What is taken out of it is reset to its default; what only Kafka clients set stays.
     #[serde(default)]
     #[schemars(schema_with = "config::topic_schema")]
     pub config: Config,

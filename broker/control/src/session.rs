@@ -5,7 +5,7 @@
 //! `snapshot: true`, then changes. A response to an administrative request is sent after the update that carries the
 //! request's effect, so a broker that answers its client when the response arrives already serves the new state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -384,6 +384,8 @@ pub struct TopicWish {
     pub after: AfterWish,
     /// Since when the object is gone, in milliseconds since 1970; `None` while nobody knows that it is.
     pub gone_since_ms: Option<u64>,
+    /// The configuration that the object sets, or has set and that is to be reset.
+    pub config_keys: BTreeSet<String>,
 }
 
 /// What becomes of a topic whose object is gone.

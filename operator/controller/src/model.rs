@@ -5,7 +5,7 @@
 //! release does not know are kept as they are, in `other`, so that an older controller does not strip what a newer
 //! one wrote. A document of a higher `format` is refused and never written over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -397,6 +397,9 @@ pub struct Wish {
     /// Since when it is gone, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_since_ms: Option<u64>,
+    /// The configuration that it sets, or has set and that is to be reset.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub config_keys: BTreeSet<String>,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,
@@ -409,8 +412,8 @@ impl From<session::TopicWish> for Wish {
             session::AfterWish::Retain => "retain",
             session::AfterWish::Hold => "hold",
         };
-        let session::TopicWish { object, uid, gone_since_ms, .. } = wish;
-        Self { object, uid, after: after.to_owned(), gone_since_ms, other: Other::new() }
+        let session::TopicWish { object, uid, gone_since_ms, config_keys, .. } = wish;
+        Self { object, uid, after: after.to_owned(), gone_since_ms, config_keys, other: Other::new() }
     }
 }
 
@@ -422,8 +425,8 @@ impl Wish {
             "hold" => session::AfterWish::Hold,
             _ => session::AfterWish::Retain,
         };
-        let Self { object, uid, gone_since_ms, .. } = self.clone();
-        session::TopicWish { object, uid, after, gone_since_ms }
+        let Self { object, uid, gone_since_ms, config_keys, .. } = self.clone();
+        session::TopicWish { object, uid, after, gone_since_ms, config_keys }
     }
 }
 
@@ -766,7 +769,7 @@ mod tests {
     fn a_wish_is_kept_with_its_topic_and_what_is_to_follow_it_in_a_later_release_deletes_nothing() {
         let json = br#"{"format":1,"highest_creation":4,"topics":{"a":{"topic_id":"AQEBAQEBAQEBAQEBAQEBAQ","creation":4,
             "partition_count":1,"config":{},"pieces":[],
-            "wish":{"object":"a","uid":"u","after":"delete","gone_since_ms":7,"by":"x"}}}}"#;
+            "wish":{"object":"a","uid":"u","after":"delete","gone_since_ms":7,"config_keys":["retention.ms"],"by":"x"}}}}"#;
         let object = Object::decode(ObjectKey::Topics(3), json).unwrap();
         let again: serde_json::Value = serde_json::from_slice(&object.encode().unwrap()).unwrap();
         assert_eq!(again, serde_json::from_slice::<serde_json::Value>(json).unwrap());

@@ -358,8 +358,13 @@ mod tests {
     fn wishes_come_and_go_with_their_topics() {
         let mut view = View::default();
         view.apply(&two_topics());
-        let wish =
-            TopicWish { object: "a".into(), uid: "u".into(), after: AfterWish::Delete, gone_since_ms: None };
+        let wish = TopicWish {
+            object: "a".into(),
+            uid: "u".into(),
+            after: AfterWish::Delete,
+            gone_since_ms: None,
+            config_keys: BTreeSet::new(),
+        };
         let wished = |wish| ClusterUpdate {
             wishes: vec![(Uuid([1; 16]), wish), (Uuid([9; 16]), None)],
             ..ClusterUpdate::default()

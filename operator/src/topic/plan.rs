@@ -10,7 +10,7 @@
 //! Each step is decided anew from what is published; a step that was begun by an operator that stopped since is finished by
 //! the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
@@ -299,11 +299,14 @@ fn asks(scene: &Scene<'_>, object: &Topic, topic: &TopicView) -> Vec<(Ask, Optio
         };
         asks.push((Ask::Grow(grown), None));
     }
-    let differs = |(key, value): &(String, String)| topic.record.config.get(key) != Some(value);
-    let ops: Vec<(String, ConfigOp)> =
-        config(object).into_iter().filter(differs).map(|(key, value)| (key, ConfigOp::Set(value))).collect();
+    let config = config(object);
+    let reset = keys(object, topic).into_iter().filter(|key| !config.contains_key(key));
+    let mut ops: Vec<(String, ConfigOp)> = reset.map(|key| (key, ConfigOp::Delete)).collect();
+    let differs = |(key, value): &(&String, &String)| topic.record.config.get(*key) != Some(*value);
+    let set: Vec<(&String, &String)> = config.iter().filter(differs).collect();
+    ops.extend(set.iter().map(|(key, value)| ((*key).clone(), ConfigOp::Set((*value).clone()))));
     if !ops.is_empty() {
-        let news = was_ready(object).then(|| overruled(topic, &ops));
+        let news = (was_ready(object) && !set.is_empty()).then(|| overruled(topic, &set));
         let resource = ConfigResource::Topic(scene.name.to_owned());
         asks.push((Ask::Configure(ConfigChange { resource, replace: false, ops }), news));
     }
@@ -327,13 +330,10 @@ fn was_ready(object: &Topic) -> bool {
     status.conditions.iter().any(is_ready)
 }
 
-fn overruled(topic: &TopicView, ops: &[(String, ConfigOp)]) -> News {
-    let each = ops.iter().map(|(key, op)| {
-        let wished = if let ConfigOp::Set(value) = op { value.as_str() } else { "" };
-        match topic.record.config.get(key) {
-            Some(found) => format!("{key} from {found} back to {wished}"),
-            None => format!("{key} back to {wished}"),
-        }
+fn overruled(topic: &TopicView, set: &[(&String, &String)]) -> News {
+    let each = set.iter().map(|(key, wished)| match topic.record.config.get(*key) {
+        Some(found) => format!("{key} from {found} back to {wished}"),
+        None => format!("{key} back to {wished}"),
     });
     News {
         warning: true,
@@ -349,6 +349,14 @@ fn overruled(topic: &TopicView, ops: &[(String, ConfigOp)]) -> News {
 fn paused() -> Standing {
     let message = "the LogCluster is paused: nothing is made or changed until spec.pause is false there";
     Standing::Busy("Paused", message.to_owned())
+}
+
+/// The configuration that the object sets, and what it has set that the topic still has.
+fn keys(object: &Topic, topic: &TopicView) -> BTreeSet<String> {
+    let uid = object.uid();
+    let own = topic.wish.iter().filter(|wish| uid.as_ref() == Some(&wish.uid));
+    let left = own.flat_map(|wish| &wish.config_keys).filter(|key| topic.record.config.contains_key(*key));
+    object.spec.config.keys().chain(left).cloned().collect()
 }
 
 fn config(object: &Topic) -> BTreeMap<String, String> {
@@ -369,6 +377,7 @@ fn remember(object: &Topic, topic: &TopicView) -> Option<(Uuid, TopicWish)> {
         uid: object.uid().unwrap_or_default(),
         after: after(object),
         gone_since_ms: None,
+        config_keys: keys(object, topic),
     };
     (topic.wish.as_ref() != Some(&wish)).then_some((topic.record.topic_id, wish))
 }

@@ -41,7 +41,9 @@ struct Stage {
 
 impl Stage {
     fn wish(&mut self, uid: &str, after: AfterWish, gone_since_ms: Option<u64>) {
-        let wish = TopicWish { object: "t".to_owned(), uid: uid.to_owned(), after, gone_since_ms };
+        let (object, uid) = ("t".to_owned(), uid.to_owned());
+        let config_keys = BTreeSet::new();
+        let wish = TopicWish { object, uid, after, gone_since_ms, config_keys };
         self.topic.as_mut().unwrap().wish = Some(wish);
     }
 
@@ -110,6 +112,51 @@ fn a_topic_grows_is_configured_and_spread() {
     };
     assert_eq!(grown.total_count, 3);
     assert_eq!(change.ops, [("retention.ms".to_owned(), ConfigOp::Set("5".to_owned()))]);
+}
+
+#[test]
+fn what_an_object_sets_no_longer_is_reset_and_what_a_client_set_stays() {
+    // What the object says, what it has said, and what is set; what is asked for, and what is remembered then.
+    let case = |says: &[&str], said: &[&str], set: &[&str]| {
+        let plan = planned(|stage| {
+            let says = says.iter().map(|key| ((*key).to_owned(), ConfigValue::from(5)));
+            stage.objects[0].spec.config = says.collect();
+            let topic = stage.topic.as_mut().unwrap();
+            topic.record.config = set.iter().map(|key| ((*key).to_owned(), "5".to_owned())).collect();
+            let wish = topic.wish.as_mut().unwrap();
+            wish.config_keys = said.iter().map(|key| (*key).to_owned()).collect();
+        });
+        let ops = plan.asks.into_iter().flat_map(|(ask, _)| match ask {
+            Ask::Configure(change) => change.ops,
+            other => panic!("{other:?}"),
+        });
+        let keys = plan.wish.map(|(_, wish)| wish.config_keys.into_iter().collect::<Vec<_>>().join(" "));
+        (ops.collect::<Vec<_>>(), keys)
+    };
+    let both = ["retention.ms", "segment.ms"];
+    let reset = || vec![("segment.ms".to_owned(), ConfigOp::Delete)];
+    assert_eq!(case(&both[..1], &both, &both), (reset(), None), "remembered until it is reset");
+    assert_eq!(case(&both[..1], &both, &both[..1]), (vec![], Some("retention.ms".to_owned())));
+    assert_eq!(case(&[], &both[1..], &both), (reset(), None));
+    assert_eq!(case(&both[..1], &both[..1], &both), (vec![], None), "a client set the other");
+    let (ops, keys) = case(&both, &both[..1], &both[..1]);
+    assert_eq!(
+        (ops.len(), keys.as_deref()),
+        (1, Some("retention.ms segment.ms")),
+        "remembered once it is set"
+    );
+}
+
+#[test]
+fn what_another_object_has_set_stays() {
+    let plan = planned(|stage| {
+        stage.wish("before", AfterWish::Retain, Some(1));
+        let topic = stage.topic.as_mut().unwrap();
+        topic.record.config = [("segment.ms".to_owned(), "5".to_owned())].into();
+        topic.wish.as_mut().unwrap().config_keys = ["segment.ms".to_owned()].into();
+    });
+    assert_eq!(plan.asks, []);
+    assert!(plan.wish.unwrap().1.config_keys.is_empty());
 }
 
 #[test]

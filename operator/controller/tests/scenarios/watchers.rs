@@ -94,6 +94,7 @@ fn what_wishes_for_a_topic_is_remembered_with_it_and_told_to_watchers() {
         uid: "u".into(),
         after: AfterWish::Delete,
         gone_since_ms,
+        config_keys: ["retention.ms".to_owned()].into(),
     };
     let told = |cluster: &Cluster| {
         let updates = cluster.brokers[&WATCHER].inbox.iter().filter_map(|message| match message {
