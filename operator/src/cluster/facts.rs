@@ -1,9 +1,12 @@
 //! What a cluster's controller has published, in the few numbers that its pods and its status are decided by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use taffrail_control::session::{BrokerRecord, PartitionRecord};
 use taffrail_control::topic_config::INTERNAL_TOPICS;
+
+use crate::fleet::view::View;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Facts {
     pub offline: i32,
     /// Partitions that need each of their members, and have replicas that could be members too.
     pub without_spare: i32,
+    /// Topics that are kept although their objects are gone: see [`View::held`].
+    pub held: Vec<Arc<str>>,
 }
 
 /// A registered broker.
@@ -44,7 +49,13 @@ pub struct BrokerFacts {
 }
 
 impl Facts {
-    /// From what is published: brokers, and the partitions of each topic.
+    /// From what is published.
+    pub fn of(view: &View) -> Self {
+        let held = view.held().cloned().collect();
+        Self { held, ..Self::gather(view.brokers.values(), view.partitions()) }
+    }
+
+    /// From brokers, and the partitions of each topic.
     pub fn gather<'a>(
         brokers: impl IntoIterator<Item = &'a BrokerRecord>,
         topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,

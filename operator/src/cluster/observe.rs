@@ -76,7 +76,7 @@ impl Observation {
 /// What the controller has published.
 fn published(running: &Running) -> Option<Facts> {
     let view = running.view.lock();
-    view.is_current.then(|| Facts::gather(view.brokers.values(), view.partitions()))
+    view.is_current.then(|| Facts::of(&view))
 }
 
 /// The id that clients know the cluster by. It is never another one, so whoever has told it once need not be asked again.

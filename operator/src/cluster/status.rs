@@ -19,6 +19,7 @@ use super::facts::Facts;
 use super::pods::{PodSeen, Problem};
 use super::roll::RollStep;
 use super::scale::Scale;
+use crate::topic::protection::held_sentence;
 
 /// Whether the operator is changing something, or waiting for what it changed.
 pub const PROGRESSING: &str = "Progressing";
@@ -26,6 +27,9 @@ pub const PROGRESSING: &str = "Progressing";
 pub const PAUSED: &str = "Paused";
 /// Whether a roll failed and was taken back. There only until something else is asked for.
 pub const ROLL_FAILED: &str = "RollFailed";
+
+/// Whether topics are kept although their objects are gone. There only while some are.
+pub const TOPICS_HELD: &str = "TopicsHeld";
 
 /// All that a status follows from.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +195,19 @@ fn conditions(seen: &Seen<'_>, ready: usize) -> Vec<Condition> {
         );
         all.push(Said::new(ROLL_FAILED, true, "PodFailed", message));
     }
+    all.extend(held(seen));
     all.into_iter().map(|said| said.since(seen)).collect()
+}
+
+fn held(seen: &Seen<'_>) -> Option<Said> {
+    let said = |message: String| Said::new(TOPICS_HELD, true, "ObjectsGone", message);
+    let Some(facts) = seen.facts else {
+        // What was said last stands until the controller tells.
+        let before = seen.cluster.status.iter().flat_map(|status| &status.conditions);
+        let told = before.into_iter().find(|condition| condition.type_ == TOPICS_HELD);
+        return told.map(|told| said(told.message.clone()));
+    };
+    (!facts.held.is_empty()).then(|| said(held_sentence(&facts.held)))
 }
 
 fn progressing(seen: &Seen<'_>, ready: usize) -> Said {
@@ -396,6 +412,10 @@ mod tests {
             })
         }
 
+        fn held(&self) -> Option<Condition> {
+            self.status(0).conditions.into_iter().find(|condition| condition.type_ == TOPICS_HELD)
+        }
+
         fn ready(&self) -> (String, String) {
             let condition =
                 self.status(0).conditions.into_iter().find(|condition| condition.type_ == READY).unwrap();
@@ -409,6 +429,24 @@ mod tests {
 
     fn no(reason: &str) -> (String, String) {
         ("False".to_owned(), reason.to_owned())
+    }
+
+    #[test]
+    fn topics_without_objects_are_named_as_long_as_they_are_held() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.held(), None);
+        scene.facts.as_mut().unwrap().held = vec!["a".into(), "b".into()];
+        let held = scene.held().unwrap();
+        assert!(
+            held.message.starts_with("2 topics are kept") && held.message.contains(": a, b."),
+            "{held:?}"
+        );
+        assert_eq!(scene.ready().0, "True", "they serve all the same");
+        scene.cluster.status = Some(scene.status(0));
+        scene.facts = None;
+        assert_eq!(scene.held().unwrap().message, held.message, "while the controller tells nothing");
+        scene.facts = Some(Facts::default());
+        assert_eq!(scene.held(), None);
     }
 
     #[test]

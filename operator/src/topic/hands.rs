@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::asks::{Part, done, request, results};
 use super::plan::{self, Ask, ObjectStep, Vanished};
-use super::protection::intact;
+use super::protection::{held_sentence, intact};
 use super::sitting::{Flight, Sitting, Stepped};
 use super::steps;
 use crate::events::News;
@@ -87,13 +87,7 @@ impl Sitting<'_> {
         let objects = self.desk.shared.objects.lock();
         let cluster = objects.cluster(&self.desk.key).and_then(|cluster| cluster.object.as_ref());
         let Some(cluster) = cluster else { return };
-        let named = held.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        let more = if held.len() > 10 { ", ..." } else { "" };
-        let note = format!(
-            "{} topics are kept although their objects are gone, as these went all at once or with what they were in: \
-             {named}{more}. Make the objects again to look after the topics, or delete the topics with a Kafka client",
-            held.len()
-        );
+        let note = held_sentence(held);
         tracing::warn!("LogCluster {}: {note}", self.desk.key);
         let news = News { warning: true, reason: "TopicsHeld".to_owned(), action: "Delete", note };
         self.desk.shared.tell(cluster.object_ref(&()), news);

@@ -8,6 +8,17 @@ use taffrail_crds::{LogCluster, Topic};
 use crate::calls::{CallError, call};
 use crate::fleet::ClusterKey;
 
+/// Tells people that these topics are kept although their objects are gone.
+pub fn held_sentence(held: &[impl AsRef<str>]) -> String {
+    let named = held.iter().take(10).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    let more = if held.len() > 10 { ", ..." } else { "" };
+    format!(
+        "{} topics are kept although their objects are gone, as these went all at once or with what they were in: \
+         {named}{more}. Make the objects again to look after the topics, or delete the topics with a Kafka client",
+        held.len()
+    )
+}
+
 /// Whether the kind of Topics, the namespace and the LogCluster are there to stay.
 ///
 /// # Errors
