@@ -30,11 +30,19 @@ struct Notes {
     written: Option<Written>,
     memory: Option<MemoryOf>,
     filling: BTreeSet<i32>,
+    missing: BTreeMap<i32, Instant>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { since: Instant::now(), failures: 0, written: None, memory: None, filling: BTreeSet::new() }
+        Self {
+            since: Instant::now(),
+            failures: 0,
+            written: None,
+            memory: None,
+            filling: BTreeSet::new(),
+            missing: BTreeMap::new(),
+        }
     }
 }
 
@@ -110,6 +118,15 @@ impl Presence {
         self.notes().entry(key.clone()).or_default().filling = brokers;
     }
 
+    /// These brokers have no pods now; for how long each of them has had none.
+    pub fn missing(&self, key: &ClusterKey, brokers: BTreeSet<i32>, now: Instant) -> BTreeMap<i32, Duration> {
+        let mut notes = self.notes();
+        let missing = &mut notes.entry(key.clone()).or_default().missing;
+        missing.retain(|id, _| brokers.contains(id));
+        let since = |id| (id, now - *missing.entry(id).or_insert(now));
+        brokers.into_iter().map(since).collect()
+    }
+
     /// A look came to its end.
     pub fn succeeded(&self, key: &ClusterKey) {
         self.notes().entry(key.clone()).or_default().failures = 0;
@@ -158,6 +175,18 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_that_came_and_went_again_is_missing_only_since_then() {
+        let (presence, key) = (Presence::default(), ClusterKey::new("shop", "orders"));
+        let (begun, minute) = (Instant::now(), Duration::from_secs(60));
+        let missing = |brokers: &[i32], minutes| {
+            presence.missing(&key, brokers.iter().copied().collect(), begun + minute * minutes)
+        };
+        assert_eq!(missing(&[1, 2], 0), [(1, Duration::ZERO), (2, Duration::ZERO)].into());
+        assert_eq!(missing(&[2], 1), [(2, minute)].into());
+        assert_eq!(missing(&[1, 2], 2), [(1, Duration::ZERO), (2, 2 * minute)].into());
+    }
 
     #[test]
     fn failures_in_a_row_are_waited_for_longer_and_longer_each_cluster_by_itself() {

@@ -146,6 +146,7 @@ impl Look {
             (_, present) => scale(spec.brokers.replicas, present, seen.facts.as_ref()),
         };
         let wished = Template::build(&self.cluster, &self.release);
+        let missing = (0..scale.replicas).filter(|id| !seen.pods.contains_key(id)).collect();
         let step = roll::next(&Observed {
             now: Timestamp::now(),
             paused: hands_off,
@@ -153,6 +154,7 @@ impl Look {
             wished: &wished,
             templates: seen.templates.as_ref(),
             pods: &seen.pods,
+            missing: &self.work.presence.missing(&self.key, missing, Instant::now()),
             facts: seen.facts.as_ref(),
             dns_ttl: Duration::from_secs(spec.dns_ttl_seconds.unsigned_abs()),
         });

@@ -6,6 +6,7 @@
 //! |----------------------------------------------------------------|------------------------------------------------|
 //! | there is no StatefulSet                                        | it is made                                     |
 //! | a pod of the new template fails, or is not ready for 5 minutes | the old template is put back, once and for all |
+//! | a pod is not made for 5 minutes                                | the same                                       |
 //! | a broker that serves nothing has a pod of an old template      | that pod goes, whatever the others do          |
 //! | a broker of the new template is not back                       | it is waited for                               |
 //! | a pod of an old template is not ready, and its broker serves   | that one is next                               |
@@ -27,7 +28,7 @@ use super::build::template::{Template, Templates};
 use super::facts::Facts;
 use super::pods::PodSeen;
 
-/// How long a pod of a new template may take to be ready.
+/// How long a pod of a new template may take to be made, and then to be ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long nodes may take to send connections of a Service to a pod that has just become ready. Pods say in whole seconds
@@ -49,6 +50,8 @@ pub struct Observed<'a> {
     pub templates: Option<&'a Templates>,
     /// The pods that there are.
     pub pods: &'a BTreeMap<i32, PodSeen>,
+    /// For how long others are not there, that shall be.
+    pub missing: &'a BTreeMap<i32, Duration>,
     /// What the controller has published, once it has.
     pub facts: Option<&'a Facts>,
     /// How long clients may remember where a name led.
@@ -156,6 +159,12 @@ fn is_waiting(wished: &Template, templates: &Templates) -> bool {
 /// Why the roll that goes on cannot be brought to its end.
 fn failure(observed: &Observed<'_>, templates: &Templates) -> Option<String> {
     templates.previous.as_ref()?;
+    let minutes = PATIENCE.as_secs() / 60;
+    if let Some((id, _)) = observed.missing.iter().find(|(_, since)| **since > PATIENCE) {
+        return Some(format!(
+            "broker {id}'s pod was not made for {minutes} minutes: kubectl describe statefulset tells why"
+        ));
+    }
     let rolled = observed.expected().filter(|(_, pod)| pod.template == templates.current.hash());
     let mut unready = rolled.filter(|(_, pod)| !pod.ready && !pod.stopping);
     unready.find_map(|(id, pod)| {
@@ -164,7 +173,6 @@ fn failure(observed: &Observed<'_>, templates: &Templates) -> Option<String> {
             return Some(format!("broker {id}: {}", problem.message));
         }
         let late = observed.since(pod).is_some_and(|since| since > PATIENCE);
-        let minutes = PATIENCE.as_secs() / 60;
         late.then(|| match problem {
             Some(problem) => format!("broker {id} was not ready for {minutes} minutes: {}", problem.message),
             None => format!("broker {id} was not ready for {minutes} minutes"),
@@ -259,6 +267,7 @@ mod tests {
         wished: Template,
         templates: Option<Templates>,
         pods: BTreeMap<i32, PodSeen>,
+        missing: BTreeMap<i32, Duration>,
         facts: Option<Facts>,
     }
 
@@ -280,6 +289,7 @@ mod tests {
                 wished: template(wished),
                 templates: Some(Templates::first(template("old"))),
                 pods: (0..3).map(|id| (id, pod(id))).collect(),
+                missing: BTreeMap::new(),
                 facts: Some(facts),
             }
         }
@@ -308,6 +318,7 @@ mod tests {
                 wished: &self.wished,
                 templates: self.templates.as_ref(),
                 pods: &self.pods,
+                missing: &self.missing,
                 facts: self.facts.as_ref(),
                 dns_ttl: Duration::from_secs(30),
             })
@@ -465,6 +476,22 @@ mod tests {
         let mut scene = Scene::rolling(&[]);
         scene.pod(1).ready = false;
         assert_eq!(scene.next(), RollStep::Delete(1));
+    }
+
+    #[test]
+    fn a_roll_whose_pods_cannot_be_made_is_taken_back() {
+        let mut scene = Scene::rolling(&[]);
+        scene.pods.remove(&2);
+        scene.missing.insert(2, PATIENCE);
+        assert_eq!(scene.next(), wait(Waiting::Pod(2)));
+        scene.missing.insert(2, PATIENCE + Duration::from_secs(1));
+        let RollStep::GiveBack(why) = scene.next() else { panic!("{:?}", scene.next()) };
+        assert!(why.starts_with("broker 2's pod was not made for 5 minutes"), "{why}");
+        // Where nothing was changed there is nothing to take back.
+        let mut scene = Scene::new("old");
+        scene.pods.remove(&2);
+        scene.missing.insert(2, PATIENCE * 2);
+        assert_eq!(scene.next(), RollStep::Rest);
     }
 
     #[test]
