@@ -59,6 +59,8 @@ pub struct Scene<'a> {
     pub topic: Option<&'a TopicView>,
     /// Why no object is there, where none is.
     pub vanished: Vanished,
+    /// How many brokers are registered.
+    pub brokers: usize,
 }
 
 /// Something that only the controller can do.
@@ -209,6 +211,13 @@ fn without_topic(scene: &Scene<'_>, object: &Topic) -> Plan {
         return Plan { standing: paused(), ..Plan::default() };
     }
     let factor = object.spec.replication_factor(scene.cluster);
+    // A Topic may be applied with its LogCluster: that its brokers are still to come is no refusal.
+    let (there, expected) = (scene.brokers, scene.cluster.brokers.replicas);
+    let is_below = |wished: i32| usize::try_from(wished).is_ok_and(|wished| there < wished);
+    if is_below(factor) && is_below(expected) {
+        let message = format!("{there} of {expected} brokers are registered, and {factor} are needed");
+        return Plan { standing: Standing::Busy("WaitingForBrokers", message), ..Plan::default() };
+    }
     let topic = NewTopic {
         name: scene.name.to_owned(),
         partitions: Some(object.spec.partitions),

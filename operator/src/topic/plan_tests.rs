@@ -15,6 +15,7 @@ fn planned(change: impl FnOnce(&mut Stage)) -> Plan {
         last: None,
         topic: Some(topic_view),
         vanished: Vanished::ByPerson,
+        brokers: 3,
     };
     stage.wish("u", AfterWish::Delete, None);
     change(&mut stage);
@@ -27,6 +28,7 @@ fn planned(change: impl FnOnce(&mut Stage)) -> Plan {
         last: stage.last.as_ref(),
         topic: stage.topic.as_ref(),
         vanished: stage.vanished,
+        brokers: stage.brokers,
     })
 }
 
@@ -37,6 +39,7 @@ struct Stage {
     last: Option<Topic>,
     topic: Option<TopicView>,
     vanished: Vanished,
+    brokers: usize,
 }
 
 impl Stage {
@@ -92,6 +95,22 @@ fn what_is_not_there_is_made_and_what_a_client_deleted_is_made_again() {
     });
     let gone = ObjectStep::Delete { object: "t".to_owned(), uid: "u".to_owned() };
     assert_eq!(clients, Plan { object: Some(gone), ..Plan::default() });
+}
+
+#[test]
+fn a_topic_waits_for_brokers_that_are_still_to_come() {
+    let made = |brokers, replicas| {
+        let plan = planned(|stage| {
+            stage.topic = None;
+            stage.brokers = brokers;
+            stage.cluster.brokers.replicas = replicas;
+        });
+        (plan.asks.len(), plan.standing)
+    };
+    let message = "2 of 5 brokers are registered, and 3 are needed".to_owned();
+    assert_eq!(made(2, 5), (0, Standing::Busy("WaitingForBrokers", message)));
+    assert_eq!(made(3, 5).0, 1, "there are enough of them");
+    assert_eq!(made(2, 2).0, 1, "no more will come: the controller says what is wrong");
 }
 
 #[test]
@@ -270,6 +289,7 @@ fn a_topic_that_nobody_wished_for_gets_an_object_and_internal_ones_get_none() {
         last: None,
         topic: Some(&internal),
         vanished: Vanished::ByPerson,
+        brokers: 3,
     };
     assert_eq!(plan(&scene), Plan::default());
 }

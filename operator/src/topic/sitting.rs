@@ -220,6 +220,7 @@ impl<'a> Sitting<'a> {
                 last: wishes.last.as_deref(),
                 topic,
                 vanished,
+                brokers: view.brokers.len(),
             });
             if wishes.objects.is_empty() && topic.is_none() {
                 over.push(Arc::clone(name));
