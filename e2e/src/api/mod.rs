@@ -66,6 +66,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("topics-life", |stage| topics::life(stage).boxed()),
     ("topics-of-clients", |stage| topics::clients(stage).boxed()),
     ("topics-deleted", |stage| topics::deletions(stage).boxed()),
+    ("topics-kind-removed", |stage| topics::kind_removed(stage).boxed()),
     ("topics-500", |stage| topics::five_hundred(stage).boxed()),
     ("store-30000-partitions", |stage| store::thirty_thousand_partitions(stage).boxed()),
 ];

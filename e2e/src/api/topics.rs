@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt;
 use futures_util::stream;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 use taffrail_control::session::{
     BrokerEnd, ConfigChange, ConfigOp, ConfigResource, ControllerRequest, ControllerResponse, FromController,
@@ -305,6 +306,10 @@ pub(crate) async fn life(stage: Stage<'_>) -> Result<String> {
     scene.ask(ControllerRequest::AlterConfigs { changes: vec![change], validate_only: false }).await?;
     scene.told("Overruled", "t").await?;
     scene.becomes("t", "is configured again", message_bytes("200000")).await?;
+    scene.apply("t", json!({"partitions": 4, "replicationFactor": 2})).await?;
+    let is_reset = |topic: Option<&TopicView>| topic.is_some_and(|it| it.record.config.is_empty());
+    scene.becomes("t", "has its configuration reset", is_reset).await?;
+    scene.is_ready("t").await?;
 
     // Creation times are of whole seconds.
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -414,6 +419,30 @@ pub(crate) async fn deletions(stage: Stage<'_>) -> Result<String> {
     scene.apply("b", spec()).await?;
     ensure!(scene.is_ready("b").await?.topic_id == second.topic_id, "it is the old one");
     Ok(format!("{} held, none lost", held.unwrap_or_default()))
+}
+
+/// The kind of Topics is taken away, and all objects with it: nothing is deleted, and with their objects made again the
+/// topics are looked after as before.
+pub(crate) async fn kind_removed(stage: Stage<'_>) -> Result<String> {
+    let scene = Scene::begin(&stage, 0).await?;
+    let spec = || json!({"partitions": 2, "replicationFactor": 1});
+    // One that is there alone could be taken for what a person deleted.
+    scene.apply("a", spec()).await?;
+    let before = scene.is_ready("a").await?;
+    let kinds: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    kinds.delete(Topic::crd_name(), &DeleteParams::default()).await?;
+    let kinds = &kinds;
+    eventually("the kind is gone", move || async move {
+        Ok(kinds.get_opt(Topic::crd_name()).await?.is_none().then_some(()))
+    })
+    .await?;
+    scene.told("TopicsHeld", NAME).await?;
+    ensure!(scene.topic("a").is_some(), "its records stay");
+    stage.plane.install(vec![Topic::crd()]).await?;
+    scene.apply("a", spec()).await?;
+    let after = scene.is_ready("a").await?;
+    ensure!(after.topic_id == before.topic_id, "it is another topic now: {after:?}");
+    Ok("held while the kind was away".to_owned())
 }
 
 /// Status writes of Topics, as the API server counts them.

@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use taffrail_crds::LogCluster;
+use taffrail_crds::logcluster::{BrokerPhase, BrokerStatus};
 
 use super::Stage;
 use super::failures::{FAILOVER_OF_BOTH, SLACK};
 use super::install::{RELEASE, chart};
-use super::world::OPERATOR_NAMESPACE;
+use super::world::{OPERATOR_NAMESPACE, PodPlace};
 use crate::command::output;
 
 /// How long writes are to wait at any moment of a change, at most.
@@ -70,24 +71,114 @@ pub(crate) async fn roll_with_operator_killed(stage: Stage<'_>) -> Result<String
 /// Three brokers become five, and three again.
 pub(crate) async fn scale(stage: Stage<'_>) -> Result<String> {
     let load = stage.load("scale").await?;
-    stage.patch(r#"{"spec":{"brokers":{"replicas":5}}}"#).await?;
-    let spread = |cluster: Option<&LogCluster>| {
-        let brokers = cluster.and_then(|cluster| cluster.status.as_ref()).map(|status| &status.brokers);
-        brokers.is_some_and(|brokers| {
-            brokers.len() == 5
-                && brokers.iter().all(|broker| broker.leaders.is_some_and(|leaders| leaders > 0))
-        })
-    };
-    let up = stage.world.wait(stage.namespace, "logs", "leaders on five brokers", SCALE, spread).await?;
-    stage.world.cluster_ready(stage.namespace, "logs", SCALE).await?;
-    stage.world.show(stage.namespace, "logclusters").await?;
-    stage.patch(r#"{"spec":{"brokers":{"replicas":3}}}"#).await?;
-    let three = |set: Option<&StatefulSet>| {
-        set.and_then(|set| set.status.as_ref()).is_some_and(|status| status.replicas == 3)
-    };
-    let down = stage.world.wait(stage.namespace, "logs", "two brokers going", SCALE, three).await?;
+    let (up, down) = (stage.scale_up(false).await?, stage.scale_down(false).await?);
     let sentence = stage.account(load, SMOOTH).await?;
     Ok(format!("to five in {:.1} s, to three in {:.1} s, {sentence}", up.as_secs_f64(), down.as_secs_f64()))
+}
+
+/// The same, and the operator dies in the middle of both.
+pub(crate) async fn scale_with_operator_killed(stage: Stage<'_>) -> Result<String> {
+    let load = stage.load("scale-killed").await?;
+    let (up, down) = (stage.scale_up(true).await?, stage.scale_down(true).await?);
+    let sentence = stage.account(load, SMOOTH).await?;
+    Ok(format!("to five in {:.1} s, to three in {:.1} s, {sentence}", up.as_secs_f64(), down.as_secs_f64()))
+}
+
+/// What status says of brokers.
+fn brokers(cluster: Option<&LogCluster>) -> &[BrokerStatus] {
+    cluster.and_then(|cluster| cluster.status.as_ref()).map_or(&[], |status| &status.brokers)
+}
+
+impl Stage<'_> {
+    async fn scale_up(&self, operator_dies: bool) -> Result<Duration> {
+        let begun = Instant::now();
+        self.patch(r#"{"spec":{"brokers":{"replicas":5}}}"#).await?;
+        if operator_dies {
+            let begins = |cluster: Option<&LogCluster>| brokers(cluster).len() == 5;
+            self.kill_operator_once("brokers being added", begins).await?;
+        }
+        let spread = |cluster: Option<&LogCluster>| {
+            let brokers = brokers(cluster);
+            brokers.len() == 5
+                && brokers.iter().all(|broker| broker.leaders.is_some_and(|leaders| leaders > 0))
+        };
+        self.world.wait(self.namespace, "logs", "leaders on five brokers", SCALE, spread).await?;
+        let took = begun.elapsed();
+        self.world.cluster_ready(self.namespace, "logs", SCALE).await?;
+        self.world.show(self.namespace, "logclusters").await?;
+        Ok(took)
+    }
+
+    async fn scale_down(&self, operator_dies: bool) -> Result<Duration> {
+        let begun = Instant::now();
+        self.patch(r#"{"spec":{"brokers":{"replicas":3}}}"#).await?;
+        if operator_dies {
+            let begins = |cluster: Option<&LogCluster>| {
+                brokers(cluster).iter().any(|broker| broker.phase == BrokerPhase::Draining)
+            };
+            self.kill_operator_once("brokers being emptied", begins).await?;
+        }
+        let three = |set: Option<&StatefulSet>| {
+            set.and_then(|set| set.status.as_ref()).is_some_and(|status| status.replicas == 3)
+        };
+        self.world.wait(self.namespace, "logs", "two brokers going", SCALE, three).await?;
+        Ok(begun.elapsed())
+    }
+
+    async fn kill_operator_once(
+        &self,
+        what: &str,
+        begins: impl Fn(Option<&LogCluster>) -> bool,
+    ) -> Result<()> {
+        self.world.wait(self.namespace, "logs", what, SCALE, begins).await?;
+        let operator = self.active_operator().await?;
+        self.world.kill(&operator, "taffrail-operator").await
+    }
+}
+
+/// A leader's node is taken out of service as people do it: cordoned, then drained. Its volume is there, so its pod waits
+/// until the node may be used again.
+pub(crate) async fn node_drained(stage: Stage<'_>) -> Result<String> {
+    let load = stage.load("node-drained").await?;
+    let leader = stage.leader("node-drained").await?;
+    let begun = Instant::now();
+    output(&mut stage.world.kubectl("default", ["cordon", &leader.node])).await?;
+    let drained = stage.drain(&leader, begun).await;
+    output(&mut stage.world.kubectl("default", ["uncordon", &leader.node])).await?;
+    let moved = drained?;
+    let sentence = stage.account(load, SMOOTH).await?;
+    Ok(format!("leaders moved {} ms after the cordon, {sentence}", moved.as_millis()))
+}
+
+impl Stage<'_> {
+    /// Drains a node that was cordoned at `begun`, once it leads nothing; how long that took.
+    async fn drain(&self, leader: &PodPlace, begun: Instant) -> Result<Duration> {
+        let id = leader.name.rsplit_once('-').and_then(|(_, id)| id.parse().ok());
+        let leads_nothing = |cluster: Option<&LogCluster>| {
+            brokers(cluster).iter().any(|broker| Some(broker.id) == id && broker.leaders == Some(0))
+        };
+        self.world.wait(self.namespace, "logs", "leaders moving", SCALE, leads_nothing).await?;
+        let moved = begun.elapsed();
+        let selector = format!(
+            "--pod-selector=taffrail.dev/cluster=logs,apps.kubernetes.io/pod-index={}",
+            id.unwrap_or(0)
+        );
+        let drain = [
+            "drain",
+            &leader.node,
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            &selector,
+            "--timeout=120s",
+        ];
+        output(&mut self.world.kubectl(self.namespace, drain)).await?;
+        let waits = |pod: Option<&Pod>| {
+            let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
+            phase == Some("Pending") && pod.is_some_and(|pod| pod.metadata.uid.as_ref() != Some(&leader.uid))
+        };
+        self.world.wait(self.namespace, &leader.name, "waiting for its node", SCALE, waits).await?;
+        Ok(moved)
+    }
 }
 
 /// The chart is uninstalled and installed again: the cluster goes on.

@@ -110,10 +110,23 @@ pub(crate) async fn both_killed(stage: Stage<'_>) -> Result<String> {
 
 /// A leader's node hangs: no connection breaks, nothing answers.
 pub(crate) async fn node_paused(stage: Stage<'_>) -> Result<String> {
-    let mut load = stage.load("node-paused").await?;
-    let leader = stage.leader("node-paused").await?;
+    node_hangs(&stage, "node-paused", false).await
+}
+
+/// The same, and the operator dies with it, wherever it runs.
+pub(crate) async fn node_paused_operator_killed(stage: Stage<'_>) -> Result<String> {
+    node_hangs(&stage, "node-paused-killed", true).await
+}
+
+async fn node_hangs(stage: &Stage<'_>, topic: &str, operator_dies: bool) -> Result<String> {
+    let mut load = stage.load(topic).await?;
+    let leader = stage.leader(topic).await?;
     let operator = stage.active_operator().await?;
-    let limit = if operator.node == leader.node { SILENCE + FAILOVER_OF_BOTH } else { SILENCE };
+    let is_lost = operator_dies || operator.node == leader.node;
+    let limit = if is_lost { SILENCE + FAILOVER_OF_BOTH } else { SILENCE };
+    if operator_dies {
+        stage.world.kill(&operator, "taffrail-operator").await?;
+    }
     Machine::pause(&leader.node).await?;
     let flows = load.flows(SLACK * limit).await;
     // The kubelet is missed after some 40 seconds. The node goes on before that, with its old clock and connections.

@@ -72,7 +72,10 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ("roll", SHARED, |stage| day_two::roll(stage).boxed()),
     ("roll-operator-killed", SHARED, |stage| day_two::roll_with_operator_killed(stage).boxed()),
     ("scale", SHARED, |stage| day_two::scale(stage).boxed()),
+    ("scale-operator-killed", SHARED, |stage| day_two::scale_with_operator_killed(stage).boxed()),
+    ("node-drained", SHARED, |stage| day_two::node_drained(stage).boxed()),
     ("node-paused", SHARED, |stage| failures::node_paused(stage).boxed()),
+    ("node-paused-killed", SHARED, |stage| failures::node_paused_operator_killed(stage).boxed()),
     ("chart-away", SHARED, |stage| day_two::chart_away(stage).boxed()),
     ("namespace-deleted", FIRST, |stage| first_steps::namespace_deleted(stage).boxed()),
 ];
