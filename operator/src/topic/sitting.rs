@@ -17,10 +17,9 @@ use super::desk::{Desk, PATIENCE, Stirred};
 use super::objects::Wishes;
 use super::plan::{Ask, ObjectStep, Plan, Scene, Standing, Vanished, plan};
 use super::refusals::Refusals;
-use super::spread::Loads;
+use super::spread::Counting;
 use crate::calls::CallError;
 use crate::fleet::Running;
-use crate::fleet::view::View;
 
 /// How long the controller may take. Then it is asked in another session.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -198,7 +197,6 @@ impl<'a> Sitting<'a> {
         let view = running.view.lock();
         let mut objects = desk.shared.objects.lock();
         let mut found = Found::default();
-        let mut loads = None;
         let nothing = Wishes::default();
         let mut over = Vec::new();
         let Some((cluster, log_cluster)) =
@@ -209,6 +207,7 @@ impl<'a> Sitting<'a> {
         if log_cluster.metadata.deletion_timestamp.is_some() {
             return found;
         }
+        let mut counting = Counting::new(&view, log_cluster.spec.brokers.replicas);
         for name in names {
             let wishes = cluster.topics.get(name).unwrap_or(&nothing);
             let topic = view.topics.get(name);
@@ -235,7 +234,7 @@ impl<'a> Sitting<'a> {
             }
             let is_taken = plan.object.is_some() && objects.is_taken(&desk.key.namespace, name);
             found.steps.extend(plan.object.clone().map(|step| (Arc::clone(name), step, is_taken)));
-            let standing = self.take_up(name, plan, &view, &mut loads, &mut found, now);
+            let standing = self.take_up(name, plan, &mut counting, &mut found, now);
             let first = wishes.objects.iter().find(|it| it.metadata.deletion_timestamp.is_none());
             if let (Some(object), Some(standing)) = (first, standing) {
                 desk.say(object, &standing, topic);
@@ -253,8 +252,7 @@ impl<'a> Sitting<'a> {
         &mut self,
         name: &Arc<str>,
         plan: Plan,
-        view: &View,
-        loads: &mut Option<Loads>,
+        counting: &mut Counting<'_>,
         found: &mut Found,
         now: Instant,
     ) -> Option<Standing> {
@@ -280,9 +278,8 @@ impl<'a> Sitting<'a> {
                 self.due.insert((until, Arc::clone(name)));
                 continue;
             }
-            if let (Ask::Spread(factor), Some(topic)) = (&ask, view.topics.get(name)) {
-                let loads = loads.get_or_insert_with(|| Loads::of(view));
-                match loads.reassignments(topic, *factor) {
+            if let (Ask::Spread(factor), Some(topic)) = (&ask, counting.view.topics.get(name)) {
+                match counting.loads().reassignments(topic, *factor) {
                     Ok(moves) if moves.is_empty() => continue,
                     Ok(moves) => found.moves.extend(moves),
                     Err(message) => {

@@ -9,7 +9,29 @@ use crate::fleet::view::{TopicView, View, is_moving};
 /// Partitions of one topic that are moved at a time.
 const AT_ONCE: usize = 50;
 
-/// How many replicas each live broker has, and its rack.
+/// Counts replicas once somebody has to know.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    /// What is counted.
+    pub view: &'a View,
+    /// How many brokers there shall be.
+    staying: i32,
+    loads: Option<Loads>,
+}
+
+impl<'a> Counting<'a> {
+    /// In a cluster that shall have brokers with ids below `staying`.
+    pub fn new(view: &'a View, staying: i32) -> Self {
+        Self { view, staying, loads: None }
+    }
+
+    /// See [`Loads`].
+    pub fn loads(&mut self) -> &mut Loads {
+        self.loads.get_or_insert_with(|| Loads::of(self.view, self.staying))
+    }
+}
+
+/// How many replicas each broker has that is live and to stay, and its rack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loads {
     brokers: BTreeMap<i32, (usize, Option<String>)>,
@@ -28,8 +50,9 @@ pub fn settled(record: &PartitionRecord, factor: usize) -> bool {
 
 impl Loads {
     /// Of all that is published.
-    pub fn of(view: &View) -> Self {
-        let live = view.brokers.values().filter(|broker| !broker.fenced);
+    fn of(view: &View, staying: i32) -> Self {
+        let brokers = view.brokers.values();
+        let live = brokers.filter(|broker| !broker.fenced && broker.broker_id < staying);
         let mut brokers: BTreeMap<i32, (usize, Option<String>)> =
             live.map(|broker| (broker.broker_id, (0, broker.rack.clone()))).collect();
         for record in view.topics.values().flat_map(|topic| &topic.partitions) {
@@ -148,7 +171,7 @@ mod tests {
 
     fn asked(view: &View, factor: usize) -> Vec<Vec<i32>> {
         let topic = &view.topics[&Arc::from("t")];
-        let asked = Loads::of(view).reassignments(topic, factor).unwrap();
+        let asked = Loads::of(view, 4).reassignments(topic, factor).unwrap();
         asked.into_iter().map(|reassignment| reassignment.replicas.unwrap()).collect()
     }
 
@@ -169,6 +192,15 @@ mod tests {
     }
 
     #[test]
+    fn brokers_that_are_to_go_get_nothing_and_are_relieved_first() {
+        let view = four_in_two_racks(&[&[0, 3, 1], &[1]]);
+        let topic = &view.topics[&Arc::from("t")];
+        let asked = Loads::of(&view, 3).reassignments(topic, 2).unwrap();
+        let replicas: Vec<_> = asked.into_iter().filter_map(|asked| asked.replicas).collect();
+        assert_eq!(replicas, [[0, 1], [1, 2]]);
+    }
+
+    #[test]
     fn what_is_on_its_way_is_waited_for_and_what_cannot_be_is_refused() {
         let mut view = four_in_two_racks(&[&[0, 1], &[1, 2]]);
         let topic = view.topics.get_mut("t").unwrap();
@@ -181,7 +213,7 @@ mod tests {
         topic.partitions[0].removing = vec![3];
         assert!(settled(&view.topics["t"].partitions[0], 2), "it moves, and has as many before and after");
         view.brokers.get_mut(&3).unwrap().fenced = true;
-        let refused = Loads::of(&view).reassignments(&view.topics["t"], 4).unwrap_err();
+        let refused = Loads::of(&view, 4).reassignments(&view.topics["t"], 4).unwrap_err();
         assert!(refused.contains("3 brokers are there"), "{refused}");
     }
 }
