@@ -65,7 +65,7 @@ pub struct BrokerStatus {
     pub id: i32,
     /// What it is doing.
     pub phase: BrokerPhase,
-    /// Why it is not ready, where it is not.
+    /// Why it is not ready, where it is not; else what is happening to its volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The release that it runs.

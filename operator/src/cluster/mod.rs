@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod ask;
 pub mod build;
+pub mod claims;
 pub mod defaults;
 pub mod directory;
 pub mod drain;

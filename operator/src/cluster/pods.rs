@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::names::{POD_INDEX, TEMPLATE_HASH, VERSION};
@@ -42,7 +42,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(reason: &str, message: String, lasting: bool) -> Self {
+    pub(super) fn new(reason: &str, message: String, lasting: bool) -> Self {
         Self { reason: reason.to_owned(), message, lasting }
     }
 }
@@ -133,45 +133,6 @@ fn container_problem(container: &ContainerStatus) -> Option<Problem> {
     Some(Problem::new(reason, message, lasting))
 }
 
-/// What is wrong with a claim that has no volume. `class` says whether the storage class that it names is there, where that
-/// is known.
-pub fn claim_problem(claim: &PersistentVolumeClaim, class: Option<bool>) -> Option<Problem> {
-    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-    if phase == Some("Bound") {
-        return None;
-    }
-    let name = claim.metadata.name.as_deref().unwrap_or_default();
-    if phase == Some("Lost") {
-        return Some(Problem::new(
-            "PersistentVolumeLost",
-            format!("the volume of claim {name} is gone"),
-            true,
-        ));
-    }
-    match (claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()), class) {
-        (Some(class), Some(false)) => Some(Problem::new(
-            "StorageClassNotFound",
-            format!(
-                "claim {name} asks for storage class {class}, which is not there: make it, or make the LogCluster anew"
-            ),
-            true,
-        )),
-        (None, _) => Some(Problem::new(
-            "NoDefaultStorageClass",
-            format!(
-                "claim {name} names no storage class and there is no default one: mark one as the default, or name one in \
-                 brokers.storage"
-            ),
-            true,
-        )),
-        (Some(class), _) => Some(Problem::new(
-            "PersistentVolumeClaimPending",
-            format!("claim {name} waits for a volume of storage class {class}"),
-            false,
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -249,26 +210,5 @@ mod tests {
         let other = pod(status(failed)).problem.unwrap();
         assert_eq!(other.reason, "CrashLoopBackOff");
         assert!(other.message.contains("code 1"), "{}", other.message);
-    }
-
-    #[test]
-    fn a_claim_without_a_volume_says_what_it_waits_for() {
-        let claim = |phase: &str, class: Option<&str>| -> PersistentVolumeClaim {
-            serde_json::from_value(json!({
-                "metadata": {"name": "data-orders-0"},
-                "spec": {"storageClassName": class},
-                "status": {"phase": phase},
-            }))
-            .unwrap()
-        };
-        let reason = |claim, class| claim_problem(&claim, class).map(|problem| problem.reason);
-        assert_eq!(reason(claim("Bound", Some("fast")), None), None);
-        assert_eq!(reason(claim("Pending", Some("fast")), Some(false)).unwrap(), "StorageClassNotFound");
-        assert_eq!(
-            reason(claim("Pending", Some("fast")), Some(true)).unwrap(),
-            "PersistentVolumeClaimPending"
-        );
-        assert_eq!(reason(claim("Pending", None), None).unwrap(), "NoDefaultStorageClass");
-        assert_eq!(reason(claim("Lost", Some("fast")), None).unwrap(), "PersistentVolumeLost");
     }
 }

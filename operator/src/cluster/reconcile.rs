@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -21,6 +21,7 @@ use super::build::config_maps::{broker_settings, settings_in};
 use super::build::names::{Names, VERSION};
 use super::build::template::{Template, Templates};
 use super::build::{Child, Release, Wish, children};
+use super::claims::grow;
 use super::directory::directory;
 use super::drain;
 use super::dynamic::changes;
@@ -28,7 +29,7 @@ use super::facts::Facts;
 use super::fill::{self, to_fill};
 use super::memory::settle;
 use super::news::news;
-use super::observe::{Observation, claimed_by, is_larger, requested};
+use super::observe::Observation;
 use super::pods::PodSeen;
 use super::release::{recorded, release};
 use super::roll::{self, Observed, RollStep, Waiting};
@@ -206,7 +207,8 @@ impl Look {
             self.tell_settings(running).await?;
         }
         self.bring(seen, templates, scale, step).await?;
-        self.grow_claims().await?;
+        let claims = self.work.live.claims(&self.key);
+        grow(&self.work.context.client, &self.cluster, &claims).await?;
         match running {
             Some(running) if *step == RollStep::Rest => self.empty(seen, running, scale).await,
             _ => Ok(()),
@@ -225,28 +227,6 @@ impl Look {
         let change = ConfigChange { resource: ConfigResource::Broker(None), replace: false, ops };
         let request = ControllerRequest::AlterConfigs { changes: vec![change], validate_only: false };
         ask(&running.handle, "change settings of brokers", request).await
-    }
-
-    /// Lets claims ask for the size that is wished. They are not asked to shrink: the API server would refuse.
-    async fn grow_claims(&self) -> Result<(), CallError> {
-        let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.work.context.client.clone(), &self.key.namespace);
-        for claim in self.work.live.claims(&self.key) {
-            let name = claim.name_any();
-            let mut volumes = self.cluster.spec.brokers.storage.volumes.iter();
-            let id = claimed_by(&self.key.name, &name).unwrap_or_default();
-            let names = Names::new(&self.key.namespace, &self.key.name);
-            let volume = volumes.find(|volume| names.claim(&volume.name, id) == name);
-            let (Some(volume), Some(present)) = (volume, requested(&claim)) else { continue };
-            if !is_larger(&volume.size, &present) {
-                continue;
-            }
-            let patch = json!({"spec": {"resources": {"requests": {"storage": volume.size}}}});
-            let what = format!("grow claim {name} to {}", volume.size.0);
-            call(what, api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
-            tracing::info!("claim {name} of LogCluster {} grows to {}", self.key, volume.size.0);
-        }
-        Ok(())
     }
 
     /// Moves partitions onto brokers that were added.

@@ -15,8 +15,9 @@ use taffrail_crds::logcluster::{
 use super::build::Release;
 use super::build::names::{Names, listener_name};
 use super::build::template::Templates;
+use super::claims::Claims;
 use super::facts::Facts;
-use super::pods::{PodSeen, Problem};
+use super::pods::PodSeen;
 use super::roll::RollStep;
 use super::scale::Scale;
 use crate::topic::protection::held_sentence;
@@ -54,8 +55,8 @@ pub struct Seen<'a> {
     pub scale: &'a Scale,
     /// Its pods.
     pub pods: &'a BTreeMap<i32, PodSeen>,
-    /// What is wrong with claims of its brokers.
-    pub claims: &'a BTreeMap<i32, Problem>,
+    /// What is said of claims of its brokers.
+    pub claims: &'a Claims,
     /// What its controller has published.
     pub facts: Option<&'a Facts>,
     /// What the roller does next.
@@ -123,9 +124,9 @@ fn broker(seen: &Seen<'_>, id: i32) -> BrokerStatus {
         _ if known.is_some() => BrokerPhase::Down,
         _ => BrokerPhase::Pending,
     };
-    let problem = pod.and_then(|pod| pod.problem.as_ref()).or_else(|| seen.claims.get(&id));
+    let problem = pod.and_then(|pod| pod.problem.as_ref()).or_else(|| seen.claims.problems.get(&id));
     let message = match phase {
-        BrokerPhase::Ready | BrokerPhase::Draining => None,
+        BrokerPhase::Ready | BrokerPhase::Draining => seen.claims.growing.get(&id).cloned(),
         BrokerPhase::Starting if problem.is_none() && known.is_some() && !serves => {
             Some("it is fenced".to_owned())
         }
@@ -276,7 +277,7 @@ fn ready_condition(seen: &Seen<'_>, ready: usize, progress: &Said) -> Said {
 fn broker_problems(seen: &Seen<'_>) -> Option<Said> {
     let of = |id: i32| {
         let pod = seen.pods.get(&id).filter(|pod| !pod.ready);
-        let claim = seen.claims.get(&id);
+        let claim = seen.claims.problems.get(&id);
         // A claim without a volume is why no node takes the pod.
         claim.or_else(|| pod?.problem.as_ref()).map(|problem| (id, problem))
     };
@@ -347,6 +348,7 @@ mod tests {
 
     use super::super::build::template::{Refused, Template};
     use super::super::facts::BrokerFacts;
+    use super::super::pods::Problem;
     use super::super::roll::Waiting;
     use super::*;
 
@@ -355,7 +357,7 @@ mod tests {
         problems: Vec<String>,
         templates: Templates,
         pods: BTreeMap<i32, PodSeen>,
-        claims: BTreeMap<i32, Problem>,
+        claims: Claims,
         facts: Option<Facts>,
         roll: RollStep,
         scale: Scale,
@@ -385,7 +387,7 @@ mod tests {
                 problems: Vec::new(),
                 templates: Templates::first(template),
                 pods: BTreeMap::from([(0, pod.clone()), (1, pod)]),
-                claims: BTreeMap::new(),
+                claims: Claims::default(),
                 facts: Some(Facts { brokers, topics: 5, partitions: 9, ..Facts::default() }),
                 roll: RollStep::Rest,
                 scale: Scale { replicas: 2, held_by: None },
@@ -432,6 +434,15 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_that_grows_is_said_of_its_broker() {
+        let mut scene = Scene::new();
+        scene.claims.growing.insert(1, "its volume grows".to_owned());
+        let brokers = scene.status(0).brokers;
+        assert_eq!((&brokers[0].message, brokers[1].message.as_deref()), (&None, Some("its volume grows")));
+        assert_eq!(scene.ready().0, "True");
+    }
+
+    #[test]
     fn topics_without_objects_are_named_as_long_as_they_are_held() {
         let mut scene = Scene::new();
         assert_eq!(scene.held(), None);
@@ -471,7 +482,7 @@ mod tests {
         let pod = PodSeen { problem: Some(problem("Unschedulable")), ..PodSeen::default() };
         scene.pods.insert(1, pod);
         assert_eq!(scene.ready(), no("Unschedulable"));
-        scene.claims.insert(1, problem("StorageClassNotFound"));
+        scene.claims.problems.insert(1, problem("StorageClassNotFound"));
         assert_eq!(scene.ready(), no("StorageClassNotFound"));
         scene.problems.push("wrong".to_owned());
         assert_eq!(scene.ready(), no("Invalid"));
