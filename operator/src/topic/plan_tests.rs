@@ -104,6 +104,7 @@ fn a_topic_waits_for_brokers_that_are_still_to_come() {
             stage.topic = None;
             stage.brokers = brokers;
             stage.cluster.brokers.replicas = replicas;
+            stage.objects[0].spec.replication_factor = Some(3);
         });
         (plan.asks.len(), plan.standing)
     };
