@@ -21,6 +21,11 @@ pub const CONTRACT_VERSION: u32 = 1;
 /// The oldest version that this release still speaks.
 pub const OLDEST_CONTRACT_VERSION: u32 = 1;
 
+/// In [`FromController::Registered`]: the controller takes [`ToController::PartitionSizes`].
+pub const PARTITION_SIZES: &str = "partition-sizes";
+/// What controllers of this release can do beyond the contract's version.
+pub const CONTROLLER_FEATURES: [&str; 1] = [PARTITION_SIZES];
+
 /// Whether this release and one that speaks up to `theirs` understand each other: they work one release apart, in both
 /// directions, and then speak the older one's version.
 pub fn is_contract_understood(theirs: u32) -> bool {
@@ -168,6 +173,14 @@ pub enum ToController {
         /// One for each partition asked for whose log is there and sound.
         ends: Vec<LogEnd>,
     },
+    /// How large the partitions are that the broker leads: all of them in each session, then those whose size has changed
+    /// noticeably. Only for a controller with the feature [`PARTITION_SIZES`].
+    PartitionSizes {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// The sizes.
+        partitions: Vec<PartitionSize>,
+    },
     /// The broker is about to stop and asks that leadership leaves it.
     ControlledShutdown {
         /// The incarnation that the registration was answered with.
@@ -195,6 +208,8 @@ pub enum FromController {
         rack: Option<String>,
         /// Where clients are told to reach the broker from now on, by listener.
         endpoints: Vec<Endpoint>,
+        /// What the controller can do beyond the contract's version, by name.
+        features: Vec<String>,
     },
     /// This controller is not the active one. The session ends.
     Redirect {
@@ -344,6 +359,17 @@ pub struct LogEnd {
     pub last_epoch: i32,
     /// The offset that the next record gets.
     pub end_offset: i64,
+}
+
+/// How large a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionSize {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// Of all segments of the leader's log.
+    pub size_bytes: u64,
 }
 
 /// The whole state that concerns a broker, or what changed of it.

@@ -17,8 +17,16 @@ pub struct ControllerLink {
     inner: Arc<Inner>,
 }
 
+/// A session that there is.
+#[derive(Clone)]
+struct Attached {
+    sender: mpsc::Sender<ToController>,
+    /// What the controller can do beyond the contract's version.
+    features: Arc<[String]>,
+}
+
 struct Inner {
-    session: watch::Sender<Option<mpsc::Sender<ToController>>>,
+    session: watch::Sender<Option<Attached>>,
     request_timeout: Duration,
     next_id: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<ControllerResponse>>>,
@@ -33,9 +41,9 @@ impl ControllerLink {
         Self { inner: Arc::new(inner) }
     }
 
-    /// From now on messages go into this session.
-    pub fn attach(&self, session: mpsc::Sender<ToController>) {
-        self.inner.session.send_replace(Some(session));
+    /// From now on messages go into this session, to a controller with these features.
+    pub fn attach(&self, sender: mpsc::Sender<ToController>, features: Vec<String>) {
+        self.inner.session.send_replace(Some(Attached { sender, features: features.into() }));
     }
 
     /// The session has ended. Whoever waits for an answer from it is told to try again: whether the request was carried
@@ -85,7 +93,7 @@ impl ControllerLink {
     /// The session that there is, or the next.
     async fn session(&self) -> Option<mpsc::Sender<ToController>> {
         let mut sessions = self.inner.session.subscribe();
-        sessions.wait_for(Option::is_some).await.ok()?.clone()
+        sessions.wait_for(Option::is_some).await.ok()?.as_ref().map(|session| session.sender.clone())
     }
 
     /// Sends a message that has no answer of its own; waits while the session's queue is full. False if there is no
@@ -93,7 +101,16 @@ impl ControllerLink {
     pub async fn tell(&self, message: ToController) -> bool {
         let session = self.inner.session.borrow().clone();
         match session {
-            Some(session) => session.send(message).await.is_ok(),
+            Some(session) => session.sender.send(message).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// As [`Self::tell`], to a controller that has said that it knows `feature`; for any other the message is dropped too.
+    pub async fn tell_if_known(&self, feature: &str, message: ToController) -> bool {
+        let session = self.inner.session.borrow().clone();
+        match session.filter(|session| session.features.iter().any(|known| known == feature)) {
+            Some(session) => session.sender.send(message).await.is_ok(),
             None => false,
         }
     }
@@ -105,6 +122,8 @@ fn unavailable(message: &str) -> ControllerResponse {
 
 #[cfg(test)]
 mod tests {
+    use taffrail_control::session::PARTITION_SIZES;
+
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -123,7 +142,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let controller = async {
             tokio::task::yield_now().await;
-            link.attach(sender);
+            link.attach(sender, Vec::new());
             let Some(ToController::Request { request_id, .. }) = receiver.recv().await else {
                 panic!("nothing was asked");
             };
@@ -135,11 +154,25 @@ mod tests {
         assert!(link.tell(ToController::ControlledShutdown { incarnation: 1 }).await);
     }
 
+    #[tokio::test]
+    async fn what_is_new_is_told_only_to_a_controller_that_knows_it() {
+        let link = ControllerLink::new(TIMEOUT);
+        let message = || ToController::PartitionSizes { incarnation: 1, partitions: Vec::new() };
+        assert!(!link.tell_if_known(PARTITION_SIZES, message()).await);
+        let (sender, mut receiver) = mpsc::channel(1);
+        link.attach(sender.clone(), vec!["other".to_owned()]);
+        assert!(!link.tell_if_known(PARTITION_SIZES, message()).await);
+        assert!(receiver.try_recv().is_err());
+        link.attach(sender, vec!["other".to_owned(), PARTITION_SIZES.to_owned()]);
+        assert!(link.tell_if_known(PARTITION_SIZES, message()).await);
+        assert_eq!(receiver.try_recv(), Ok(message()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_in_flight_when_the_session_ends_is_told_to_try_again_at_once() {
         let link = ControllerLink::new(TIMEOUT);
         let (sender, mut receiver) = mpsc::channel(1);
-        link.attach(sender);
+        link.attach(sender, Vec::new());
         let controller = async {
             receiver.recv().await.unwrap();
             link.detach();

@@ -39,6 +39,8 @@ pub struct OpenSession {
     /// The broker's incarnation.
     pub incarnation: u64,
     advertised: Advertised,
+    /// What the controller can do beyond the contract's version.
+    features: Vec<String>,
 }
 
 /// How an attempt to open a session failed.
@@ -103,10 +105,10 @@ async fn attempt(address: &ControllerAddress, registration: &Registration) -> Re
     let answer =
         answer.map_err(|_| Failure::Passing("the registration was not answered in time".to_owned()))?;
     match answer.ok_or_else(ended)? {
-        FromController::Registered { cluster_id, incarnation, rack, endpoints } => {
+        FromController::Registered { cluster_id, incarnation, rack, endpoints, features } => {
             check(registration, &cluster_id, incarnation).map_err(Failure::Refused)?;
             let advertised = Advertised { rack, endpoints };
-            Ok(OpenSession { end, cluster_id, incarnation, advertised })
+            Ok(OpenSession { end, cluster_id, incarnation, advertised, features })
         }
         FromController::Refused { reason } => Err(Failure::Refused(RefusedError(reason))),
         FromController::Redirect { .. } => {
@@ -183,10 +185,15 @@ impl SessionKeeper {
 
     /// Serves one session to its end; returns why the controller does not want the broker any more, if it does not.
     async fn serve(&self, session: OpenSession) -> Option<RefusedError> {
-        let OpenSession { end: BrokerEnd { sender, receiver }, incarnation, advertised, .. } = session;
+        let OpenSession { end, incarnation, advertised, features, .. } = session;
+        let BrokerEnd { sender, receiver } = end;
         let applied_version = AtomicU64::new(0);
         let listen = async {
             self.blocking(move |events| events.registered(advertised)).await?;
+            let partitions = self.blocking(|events| events.held()).await?;
+            // An error here shows when the next message is waited for.
+            let _ = sender.send(ToController::Held { incarnation, partitions }).await;
+            self.link.attach(sender.clone(), features);
             self.listen(receiver, &sender, incarnation, &applied_version).await
         };
         tokio::select! {
@@ -230,10 +237,6 @@ impl SessionKeeper {
         incarnation: u64,
         applied_version: &AtomicU64,
     ) -> Option<RefusedError> {
-        let partitions = self.blocking(|events| events.held()).await?;
-        // An error here shows when the next message is waited for.
-        let _ = sender.send(ToController::Held { incarnation, partitions }).await;
-        self.link.attach(sender.clone());
         while let Some(message) = receiver.recv().await {
             match message {
                 FromController::Update(update) => {

@@ -181,7 +181,7 @@ mod tests {
     async fn outcomes_come_back_in_the_order_of_the_request() {
         let (sender, mut receiver) = mpsc::channel(1);
         let link = ControllerLink::new(Duration::MAX);
-        link.attach(sender);
+        link.attach(sender, Vec::new());
         let refused = ApiError { code: ErrorCode::INVALID_REQUEST, message: "no".to_owned() };
         let checked = vec![Ok("a"), Err(refused.clone()), Ok("b")];
         let controller = async {
@@ -200,7 +200,7 @@ mod tests {
     async fn nobody_is_asked_when_everything_is_refused() {
         // There is no receiver: a request would fail otherwise.
         let link = ControllerLink::new(Duration::MAX);
-        link.attach(mpsc::channel(1).0);
+        link.attach(mpsc::channel(1).0, Vec::new());
         let refused: Result<&str, _> = refuse(ErrorCode::INVALID_REQUEST, "no");
         let outcomes = decide(&link, 1000, vec![refused], delete).await;
         assert_eq!(outcomes, [refuse(ErrorCode::INVALID_REQUEST, "no")]);
@@ -210,7 +210,7 @@ mod tests {
     async fn a_controller_that_does_not_answer_in_time_times_every_topic_out() {
         let (sender, _receiver) = mpsc::channel(1);
         let link = ControllerLink::new(Duration::MAX);
-        link.attach(sender);
+        link.attach(sender, Vec::new());
         let outcomes = decide(&link, 100, vec![Ok("a"), Ok("b")], delete).await;
         let codes: Vec<_> =
             outcomes.iter().map(|outcome| outcome.as_ref().map_err(|error| error.code)).collect();

@@ -39,6 +39,7 @@ use crate::policy::Policy;
 use crate::publish::Published;
 use crate::registration::{ClusterIntent, ClusterOutcome};
 use crate::requests::{Requests, Waiter};
+use crate::sizes::Sizes;
 use crate::store::{ObjectKind, StoreAction, StoreRequest, StoreRequestId};
 use crate::topics::{Creations, TopicDecision, TopicIntent};
 use taffrail_control::session::{
@@ -123,6 +124,7 @@ pub struct Controller {
     /// Members whose fencing is on its way.
     pub(crate) going: BTreeSet<Member>,
     pub(crate) health: Health,
+    pub(crate) sizes: Sizes,
     pub(crate) contests: Contests,
     pub(crate) clock: Clock,
     /// Slices whose proposals wait for one another.
@@ -170,6 +172,7 @@ impl Controller {
             peer_tokens: BTreeMap::new(),
             going: BTreeSet::new(),
             health: Health::default(),
+            sizes: Sizes::default(),
             contests: Contests::default(),
             clock: Clock::default(),
             coalescing: Coalescing::default(),
@@ -281,6 +284,9 @@ impl Controller {
             }
             ToController::Health { incarnation, full, replicas } => {
                 self.on_health(session, incarnation, full, replicas);
+            }
+            ToController::PartitionSizes { incarnation, partitions } => {
+                self.on_partition_sizes(session, incarnation, partitions);
             }
             ToController::LogEnds { incarnation, query_id, ends } => {
                 self.on_log_ends(session, incarnation, query_id, ends);

@@ -15,7 +15,9 @@ use crate::registration::{CREATION_BLOCK, ClusterIntent, ClusterOutcome, PRODUCE
 use crate::requests::Success;
 use crate::topics::TopicIntent;
 use crate::turns::forget;
-use taffrail_control::session::{ApiError, ControllerResponse, FromController, SliceDigest};
+use taffrail_control::session::{
+    ApiError, CONTROLLER_FEATURES, ControllerResponse, FromController, SliceDigest,
+};
 use taffrail_control::slices::topic_slice;
 
 impl Controller {
@@ -178,9 +180,10 @@ impl Controller {
         let endpoints = me.map(crate::publish::endpoints).unwrap_or_default();
         let snapshot = self.snapshot(held);
         let incarnation = member.incarnation;
+        let features = CONTROLLER_FEATURES.map(str::to_owned).to_vec();
         self.outputs.push(Output::Send {
             session,
-            message: FromController::Registered { cluster_id, incarnation, rack, endpoints },
+            message: FromController::Registered { cluster_id, incarnation, rack, endpoints, features },
         });
         self.outputs.push(Output::Send { session, message: FromController::Update(snapshot) });
     }
@@ -208,6 +211,7 @@ impl Controller {
         for (topic_id, name) in gone {
             self.names.remove(&topic_id);
             self.health.forget_topic(topic_id);
+            self.sizes.forget_topic(topic_id);
             self.dirty.insert(topic_id);
             self.event(Event::TopicDeleted { name, topic_id });
         }

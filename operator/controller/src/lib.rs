@@ -32,6 +32,7 @@ mod reassignment;
 mod registration;
 mod requests;
 mod shutdown;
+mod sizes;
 pub mod slicing;
 pub mod store;
 mod summary;

@@ -98,6 +98,9 @@ pub fn to_controller(message: proto::ToController) -> Read<(s::ToController, boo
         M::LogEnds(proto::LogEnds { incarnation, query_id, ends }) => {
             s::ToController::LogEnds { incarnation, query_id, ends: all(ends, log_end)? }
         }
+        M::PartitionSizes(proto::PartitionSizes { incarnation, partitions }) => {
+            s::ToController::PartitionSizes { incarnation, partitions: all(partitions, partition_size)? }
+        }
         M::ControlledShutdown(proto::ControlledShutdown { incarnation }) => {
             s::ToController::ControlledShutdown { incarnation }
         }
@@ -186,6 +189,14 @@ fn log_end(end: proto::LogEnd) -> Read<s::LogEnd> {
         partition: end.partition,
         last_epoch: end.last_epoch,
         end_offset: end.end_offset,
+    })
+}
+
+fn partition_size(size: proto::PartitionSize) -> Read<s::PartitionSize> {
+    Ok(s::PartitionSize {
+        topic_id: topic_id(&size.topic_id)?,
+        partition: size.partition,
+        size_bytes: size.size_bytes,
     })
 }
 
@@ -323,6 +334,7 @@ fn registered(message: proto::Registered) -> Read<s::FromController> {
         incarnation: message.incarnation,
         rack: message.rack,
         endpoints: all(message.endpoints, endpoint)?,
+        features: message.features,
     })
 }
 

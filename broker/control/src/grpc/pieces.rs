@@ -145,6 +145,11 @@ impl Pieces for ToController {
                     M::LogEnds(proto::LogEnds { incarnation, query_id, ends })
                 })
             }
+            Self::PartitionSizes { incarnation, partitions } => {
+                to_pieces(partitions.into_iter().map(to::partition_size), |partitions| {
+                    M::PartitionSizes(proto::PartitionSizes { incarnation, partitions })
+                })
+            }
             Self::ControlledShutdown { incarnation } => {
                 one(M::ControlledShutdown(proto::ControlledShutdown { incarnation }))
             }
@@ -185,6 +190,10 @@ impl Pieces for ToController {
                 Self::LogEnds { incarnation: a, query_id: c, ends },
                 Self::LogEnds { incarnation: b, query_id: d, ends: later },
             ) if (*a, *c) == (b, d) => ends.extend(later),
+            (
+                Self::PartitionSizes { incarnation: a, partitions },
+                Self::PartitionSizes { incarnation: b, partitions: later },
+            ) if *a == b => partitions.extend(later),
             _ => return false,
         }
         true
@@ -206,8 +215,8 @@ impl Pieces for FromController {
         use proto::from_controller::Message as M;
         let one = |message| from_pieces([message]);
         Ok(match self {
-            Self::Registered { cluster_id, incarnation, rack, endpoints } => {
-                one(M::Registered(to::registered(cluster_id, incarnation, rack, endpoints)))
+            Self::Registered { cluster_id, incarnation, rack, endpoints, features } => {
+                one(M::Registered(to::registered(cluster_id, incarnation, rack, endpoints, features)))
             }
             Self::Redirect { active } => one(M::Redirect(proto::Redirect { active })),
             Self::Refused { reason } => one(M::Refused(proto::Refused { reason })),

@@ -113,6 +113,10 @@ fn requests() -> Vec<ControllerRequest> {
     ]
 }
 
+fn size(size_bytes: u64) -> PartitionSize {
+    PartitionSize { topic_id: id(1), partition: 2, size_bytes }
+}
+
 fn held() -> HeldPartition {
     HeldPartition {
         topic_id: id(1),
@@ -163,6 +167,7 @@ fn every_message_to_the_controller_arrives_as_it_was_sent() {
         ToController::ProposeIsr { incarnation, proposals: vec![proposal] },
         ToController::Health { incarnation, full: true, replicas: states.map(health).to_vec() },
         ToController::LogEnds { incarnation, query_id: 1, ends: vec![end] },
+        ToController::PartitionSizes { incarnation, partitions: vec![size(u64::MAX)] },
         ToController::ControlledShutdown { incarnation },
     ];
     let requests = requests().into_iter().zip(1..);
@@ -200,6 +205,7 @@ fn every_message_from_the_controller_arrives_as_it_was_sent() {
             incarnation: 1,
             rack: Some("r".into()),
             endpoints: vec![endpoint()],
+            features: vec!["f".into()],
         },
         FromController::Redirect { active: Some("http://a:1".into()) },
         FromController::Redirect { active: None },
@@ -283,6 +289,9 @@ fn a_long_snapshot_is_cut_into_pieces_that_fit_and_put_together_again() {
     let report = ToController::Held { incarnation: 1, partitions: vec![held; 100_000] };
     let (arrived, pieces) = sent(report.clone());
     assert!(pieces > 2 && arrived == report, "{pieces}");
+    let report = ToController::PartitionSizes { incarnation: 1, partitions: vec![size(1 << 40); 100_000] };
+    let (arrived, pieces) = sent(report.clone());
+    assert!(pieces > 2 && arrived == report, "{pieces}");
 }
 
 #[test]
@@ -354,6 +363,8 @@ fn what_is_not_known_is_refused_by_the_name_of_its_field() {
     assert_eq!(refused(M::Request(proto::ControllerRequest::default())), "request");
     let held = proto::Held { incarnation: 1, partitions: vec![proto::HeldPartition::default()] };
     assert_eq!(refused(M::Held(held)), "topic_id");
+    let sizes = proto::PartitionSizes { incarnation: 1, partitions: vec![proto::PartitionSize::default()] };
+    assert_eq!(refused(M::PartitionSizes(sizes)), "topic_id");
 }
 
 #[test]

@@ -98,6 +98,11 @@ pub(super) fn log_end(end: s::LogEnd) -> proto::LogEnd {
     proto::LogEnd { topic_id: uuid(topic_id), partition, last_epoch, end_offset }
 }
 
+pub(super) fn partition_size(size: s::PartitionSize) -> proto::PartitionSize {
+    let s::PartitionSize { topic_id, partition, size_bytes } = size;
+    proto::PartitionSize { topic_id: uuid(topic_id), partition, size_bytes }
+}
+
 pub(super) fn refused_isr(refused: s::RefusedIsr) -> proto::RefusedIsr {
     let reason = match refused.reason {
         s::IsrRefusal::UnknownPartition => proto::IsrRefusal::UnknownPartition,
@@ -170,6 +175,7 @@ pub(super) fn registered(
     incarnation: u64,
     rack: Option<String>,
     endpoints: Vec<s::Endpoint>,
+    features: Vec<String>,
 ) -> proto::Registered {
     proto::Registered {
         cluster_id,
@@ -177,7 +183,7 @@ pub(super) fn registered(
         rack,
         endpoints: all(endpoints, endpoint),
         contract_version: s::CONTRACT_VERSION,
-        features: Vec::new(),
+        features,
     }
 }
 

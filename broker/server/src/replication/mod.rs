@@ -1,5 +1,5 @@
 //! What the replicas of this broker need done by others: fetching from leaders, proposing in-sync replicas to the
-//! controller, telling it how they are, and syncing.
+//! controller, telling it how they are and how large, and syncing.
 //!
 //! A step of a partition only notes down what is to be done ([`Errands`]); tasks of the broker do it.
 
@@ -8,6 +8,7 @@ mod flusher;
 mod queue;
 pub mod quota;
 mod reporter;
+mod sizes;
 mod source;
 mod source_session;
 

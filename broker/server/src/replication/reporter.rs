@@ -1,11 +1,13 @@
-//! What the controller hears of this broker's replicas: wishes for other in-sync replicas, how the replicas are, and how
-//! far their logs reach.
+//! What the controller hears of this broker's replicas: wishes for other in-sync replicas, how the replicas are, how large
+//! those that lead are, and how far their logs reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use taffrail_control::session::{LogEnd, LogState, Member, RefusedIsr, ReplicaHealth, ToController};
+use taffrail_control::session::{
+    LogEnd, LogState, Member, PARTITION_SIZES, RefusedIsr, ReplicaHealth, ToController,
+};
 use taffrail_log::FileStorage;
 use taffrail_replication::partition::{Effects, Partition};
 use tokio::sync::watch;
@@ -14,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{PartitionKey, Replica, TopicPartition};
+use crate::replication::sizes::{Led, ToldSizes};
 use crate::waiter::{PartitionWaiter, carry_out};
 
 /// How long proposals wait for others to go along: when a broker is lost, its partitions shrink together.
@@ -22,6 +25,10 @@ const GATHER: Duration = Duration::from_millis(2);
 const TICK: Duration = Duration::from_millis(500);
 /// How often the controller hears of what is behind.
 const HEALTH: Duration = Duration::from_secs(5);
+/// How often the controller hears of sizes that have changed.
+const SIZES: Duration = Duration::from_secs(30);
+/// How long after the beginning of a session it hears of all of them: by then what matters more has been said.
+const SIZES_AT_FIRST: Duration = Duration::from_secs(2);
 /// A follower that was caught up so recently is not reported as behind. In milliseconds.
 const LAG_WORTH_TELLING_MS: i64 = 1_000;
 /// Replicas in one message.
@@ -33,6 +40,7 @@ pub struct Reporter {
     me: Member,
     /// What the controller was told of those that are not well.
     told: BTreeMap<PartitionKey, ReplicaHealth>,
+    sizes: ToldSizes,
 }
 
 /// Reports until `stop` changes.
@@ -42,7 +50,7 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     };
-    let (mut tick, mut health) = (ticks(TICK), ticks(HEALTH));
+    let (mut tick, mut health, mut sizes) = (ticks(TICK), ticks(HEALTH), ticks(SIZES));
     let errands = Arc::clone(&reporter.broker.errands);
     loop {
         tokio::select! {
@@ -51,9 +59,14 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
                 reporter.propose().await;
             }
             keys = errands.failed.take() => reporter.tell_of(keys).await,
-            () = errands.renewed.notified() => reporter.tell_all(true).await,
+            () = errands.renewed.notified() => {
+                reporter.tell_all(true).await;
+                reporter.sizes = ToldSizes::default();
+                sizes.reset_after(SIZES_AT_FIRST);
+            }
             _ = tick.tick() => look_at_followers(&reporter.broker),
             _ = health.tick() => reporter.tell_all(false).await,
+            _ = sizes.tick() => reporter.tell_sizes().await,
             _ = stop.changed() => return,
         }
     }
@@ -62,7 +75,7 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
 impl Reporter {
     /// For the replicas of `me`. Nothing was told yet.
     pub fn new(broker: Arc<Broker>, me: Member) -> Self {
-        Self { broker, me, told: BTreeMap::new() }
+        Self { broker, me, told: BTreeMap::new(), sizes: ToldSizes::default() }
     }
 
     async fn propose(&self) {
@@ -122,6 +135,32 @@ impl Reporter {
         }
         self.told = unwell_now;
         self.tell(full, news).await;
+    }
+
+    /// Tells how large the partitions are that are led here, where that is news.
+    async fn tell_sizes(&mut self) {
+        let mut replicas = Vec::new();
+        self.broker.cluster.for_each_topic(|topic| {
+            for TopicPartition { record, replica, .. } in &topic.partitions {
+                if let (true, Some(replica)) = (record.leader == Some(self.me), replica) {
+                    let key = (record.topic_id, record.partition);
+                    replicas.push((key, record.leader_epoch, Arc::clone(replica)));
+                }
+            }
+        });
+        let led = replicas.into_iter().map(|(key, leader_epoch, replica)| {
+            let size_bytes = replica.lock().log().size();
+            Led { key, leader_epoch, size_bytes }
+        });
+        let news = self.sizes.news(led);
+        let incarnation = self.me.incarnation;
+        for partitions in news.chunks(REPLICAS_PER_MESSAGE) {
+            let message = ToController::PartitionSizes { incarnation, partitions: partitions.to_vec() };
+            if !self.broker.controller.tell_if_known(PARTITION_SIZES, message).await {
+                // The next session begins anew.
+                return;
+            }
+        }
     }
 
     async fn tell(&self, full: bool, replicas: Vec<ReplicaHealth>) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use taffrail_control::session::{
-    BrokerEnd, BrokerRecord, ClusterUpdate, ControllerEnd, Endpoint, FromController, Member, PartitionRecord,
-    Registration, ToController, TopicRecord, session,
+    BrokerEnd, BrokerRecord, CONTROLLER_FEATURES, ClusterUpdate, ControllerEnd, Endpoint, FromController,
+    Member, PartitionRecord, Registration, ToController, TopicRecord, session,
 };
 use taffrail_protocol::Uuid;
 use taffrail_server::admin::Readiness;
@@ -156,6 +156,7 @@ impl Scripted {
             incarnation: ME.incarnation,
             rack: rack.map(ToOwned::to_owned),
             endpoints,
+            features: CONTROLLER_FEATURES.map(str::to_owned).to_vec(),
         });
     }
 

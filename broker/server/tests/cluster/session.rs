@@ -2,7 +2,7 @@
 
 use taffrail_control::session::{
     BrokerRecord, ClusterUpdate, FromController, IsrProposal, IsrRefusal, LogClaim, LogState,
-    PartitionRecord, RefusedIsr, ToController,
+    PartitionRecord, PartitionSize, RefusedIsr, ToController,
 };
 use taffrail_protocol::messages::describe_configs::DescribeConfigsResource;
 use taffrail_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
@@ -176,6 +176,33 @@ fn a_log_that_failed_is_reported_at_once_and_not_measured_any_more() {
         _ => None,
     });
     assert_eq!(all, health);
+}
+
+#[test]
+fn each_session_hears_how_large_the_partitions_are_that_are_led() {
+    let followed = PartitionRecord { leader: Some(OTHER), ..led(2, &[OTHER, ME]) };
+    let partitions = vec![led(0, &[ME]), led(1, &[ME]), followed];
+    let mut scripted = Scripted::start(&[], topic(&[], partitions.clone()));
+    assert_eq!(produce(&scripted, 1, "value"), ErrorCode::NONE);
+    let sizes = |scripted: &mut Scripted| {
+        let mut sizes = scripted.hears(|message| match message {
+            ToController::PartitionSizes { incarnation: 7, partitions } => Some(partitions),
+            _ => None,
+        });
+        sizes.sort_by_key(|size| size.partition);
+        sizes
+    };
+    let size = |partition| {
+        let size_bytes = scripted.replica(partition).lock().log().size();
+        PartitionSize { topic_id: TOPIC, partition, size_bytes }
+    };
+    let all = vec![size(0), size(1)];
+    assert!(all[0].size_bytes == 0 && all[1].size_bytes > 0, "{all:?}");
+    assert_eq!(sizes(&mut scripted), all, "what another leads it says");
+    let registration = scripted.break_session();
+    scripted.answer(&registration, None, "controller");
+    scripted.snapshot(&registration, topic(&[], partitions));
+    assert_eq!(sizes(&mut scripted), all);
 }
 
 #[test]

@@ -132,6 +132,8 @@ enum Arrival {
     Tick,
     /// Somebody wants to see the cluster in numbers.
     Summarize(oneshot::Sender<Summary>),
+    /// Somebody wants to know how large topics are.
+    TopicSizes(oneshot::Sender<BTreeMap<Uuid, u64>>),
     /// No more inputs are to be taken.
     Stop,
 }
@@ -220,6 +222,14 @@ impl ControllerHandle {
     pub async fn summary(&self) -> Option<Summary> {
         let (sender, receiver) = oneshot::channel();
         self.inbox.send(Arrival::Summarize(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// The bytes of one copy of each topic, as far as they are known: to a controller that has just started, or is not the
+    /// active one, of none. `None` if it has stopped.
+    pub async fn topic_sizes(&self) -> Option<BTreeMap<Uuid, u64>> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Arrival::TopicSizes(sender)).await.ok()?;
         receiver.await.ok()
     }
 
@@ -415,6 +425,11 @@ impl<S: AskStore> Shell<S> {
             Arrival::Summarize(asker) => {
                 self.summaries.retain(|asker| !asker.is_closed());
                 self.summaries.push(asker);
+                return true;
+            }
+            Arrival::TopicSizes(asker) => {
+                // The asker may have gone away.
+                let _ = asker.send(self.machine.topic_sizes());
                 return true;
             }
             Arrival::News(StoreNews::Answered(answer)) => {

@@ -10,4 +10,5 @@ mod elections;
 mod fencing;
 mod proposals;
 mod sessions;
+mod sizes;
 mod watchers;
