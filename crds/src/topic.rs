@@ -56,6 +56,13 @@ use crate::logcluster::LogClusterSpec;
         json_path = ".status.offlineCount",
         description = "Partitions without a leader."
     ),
+    printcolumn(
+        name = "Bytes",
+        type_ = "integer",
+        json_path = ".status.sizeBytes",
+        description = "About how many bytes one copy of the topic takes.",
+        priority = 1
+    ),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName", priority = 1),
     printcolumn(name = "Topic-ID", type_ = "string", json_path = ".status.topicId", priority = 1),
     printcolumn(
@@ -184,6 +191,10 @@ pub struct TopicStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub offline: Vec<i32>,
+    /// How many bytes its records take in the logs of the partitions' leaders: one copy of the topic. Written anew when it
+    /// has changed by more than a quarter, and every ten minutes at most; absent until every leader has told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
 }
 
 impl Topic {

@@ -15,7 +15,8 @@ use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 use taffrail_control::session::{
     BrokerEnd, ConfigChange, ConfigOp, ConfigResource, ControllerRequest, ControllerResponse, FromController,
-    IsrProposal, LogClaim, Member, NewTopic, Registration, ToController, TopicRef,
+    IsrProposal, LogClaim, Member, NewTopic, PartitionRecord, PartitionSize, Registration, ToController,
+    TopicRef,
 };
 use taffrail_crds::{LogCluster, Topic, TopicStatus};
 use taffrail_operator::cluster::build::ControllerAccess;
@@ -28,6 +29,7 @@ use taffrail_operator::fleet::{ClusterKey, Fleet};
 use taffrail_operator::metrics::Metrics;
 use taffrail_operator::topic;
 use taffrail_protocol::Uuid;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Stage;
@@ -51,14 +53,21 @@ struct Scene {
     fleet: Fleet,
     context: Arc<Context>,
     operator: JoinHandle<()>,
-    brokers: Vec<JoinHandle<()>>,
+    brokers: Vec<Broker>,
     config: kube::Config,
+}
+
+/// A broker that is served.
+struct Broker {
+    own: Member,
+    sender: mpsc::Sender<ToController>,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         self.operator.abort();
-        self.brokers.iter().for_each(JoinHandle::abort);
+        self.brokers.iter().for_each(|broker| broker.task.abort());
     }
 }
 
@@ -117,7 +126,7 @@ impl Scene {
     /// The operator dies, with its controller.
     async fn kill(&mut self) {
         self.operator.abort();
-        self.brokers.drain(..).for_each(|broker| broker.abort());
+        self.brokers.drain(..).for_each(|broker| broker.task.abort());
         self.fleet.stand_by(None).await;
     }
 
@@ -145,7 +154,23 @@ impl Scene {
             }
         })
         .await?;
-        self.brokers.push(tokio::spawn(serve(session, Member { broker_id: id, incarnation })));
+        let (own, sender) = (Member { broker_id: id, incarnation }, session.sender.clone());
+        self.brokers.push(Broker { own, sender, task: tokio::spawn(serve(session, own)) });
+        Ok(())
+    }
+
+    /// The leaders of a topic say that each partition has so many bytes.
+    async fn grows(&self, name: &str, size_bytes: u64) -> Result<()> {
+        let topic = self.topic(name).context("there is no such topic")?;
+        for Broker { own, sender, .. } in &self.brokers {
+            let led = topic.partitions.iter().filter(|it| it.leader == Some(*own));
+            let size = |it: &PartitionRecord| {
+                let (topic_id, partition) = (it.topic_id, it.partition);
+                PartitionSize { topic_id, partition, size_bytes }
+            };
+            let (incarnation, partitions) = (own.incarnation, led.map(size).collect());
+            sender.send(ToController::PartitionSizes { incarnation, partitions }).await?;
+        }
         Ok(())
     }
 
@@ -335,6 +360,15 @@ pub(crate) async fn life(stage: Stage<'_>) -> Result<String> {
     scene.told("MadeAgain", "t").await?;
     let again = scene.is_ready("t").await?;
     ensure!(again.topic_id != first.topic_id, "it is a new one");
+
+    ensure!(again.size_bytes.is_none(), "no leader has told of it");
+    scene.grows("t", 1 << 20).await?;
+    let people = &scene;
+    eventually("its object says how large it is", move || async move {
+        let said = people.is_ready("t").await?.size_bytes;
+        if said == Some(4 << 20) { Ok(Some(())) } else { bail!("it says {said:?}") }
+    })
+    .await?;
 
     scene.delete("t").await?;
     scene.becomes("t", "is gone", |topic| topic.is_none()).await?;

@@ -14,10 +14,9 @@ use tokio::time::Instant;
 use super::Shared;
 use super::plan::Standing;
 use super::sitting::Sitting;
-use super::status::status;
+use super::status::{Seen, status};
 use crate::events::News;
 use crate::fleet::ClusterKey;
-use crate::fleet::view::TopicView;
 
 /// How soon a session is opened again, and how often it is seen whether there is a controller.
 const REST: Duration = Duration::from_millis(200);
@@ -113,9 +112,9 @@ impl Desk {
     }
 
     /// Has an object say how its topic stands, and tells people of a refusal that is new.
-    pub(super) fn say(&self, object: &Topic, standing: &Standing, view: Option<&TopicView>) {
+    pub(super) fn say(&self, object: &Topic, standing: &Standing, seen: Option<Seen<'_>>) {
         let now = Timestamp::now();
-        let is_news = self.shared.writer.want(object, |before| status(object, standing, view, before, now));
+        let is_news = self.shared.writer.want(object, |before| status(object, standing, seen, before, now));
         if let (true, Standing::Refused(reason, message)) = (is_news, standing) {
             let news = News {
                 warning: true,

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod protection;
 pub mod refusals;
 mod sitting;
+pub mod sizes;
 pub mod spread;
 pub mod status;
 pub mod steps;

@@ -10,19 +10,24 @@ use taffrail_control::session::{ApiError, BrokerEnd, FromController, Reassignmen
 use taffrail_crds::Topic;
 use taffrail_protocol::{ErrorCode, Uuid};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::asks::Part;
 use super::desk::{Desk, PATIENCE, Stirred};
 use super::objects::Wishes;
 use super::plan::{Ask, ObjectStep, Plan, Scene, Standing, Vanished, plan};
 use super::refusals::Refusals;
+use super::sizes::{Known, Sizes};
 use super::spread::Counting;
+use super::status::Seen;
 use crate::calls::CallError;
 use crate::fleet::Running;
 
 /// How long the controller may take. Then it is asked in another session.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often it is looked at how large topics are.
+const SIZES: Duration = Duration::from_secs(30);
 
 /// What is kept of a topic that something is done about.
 #[derive(Debug, Default)]
@@ -75,6 +80,7 @@ pub(super) struct Sitting<'a> {
     pub(super) heard: u64,
     /// Topics without the objects that they had, and since when it is these.
     pub(super) missing: (BTreeSet<Arc<str>>, Instant),
+    sizes: Sizes,
 }
 
 impl<'a> Sitting<'a> {
@@ -90,6 +96,7 @@ impl<'a> Sitting<'a> {
             busy: BTreeMap::new(),
             heard: 0,
             missing: (BTreeSet::new(), Instant::now()),
+            sizes: Sizes::default(),
         }
     }
 
@@ -97,6 +104,8 @@ impl<'a> Sitting<'a> {
     pub(super) async fn run(mut self, mut session: BrokerEnd) -> bool {
         self.desk.inbox.stir_all();
         let mut told = false;
+        let mut sizes = interval_at(Instant::now() + SIZES, SIZES);
+        sizes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = self.due.first().map(|(at, _)| *at);
             let deadline = self.flights.values().map(|flight| flight.since + DEADLINE).min();
@@ -116,6 +125,7 @@ impl<'a> Sitting<'a> {
                     }
                 }
                 () = self.desk.inbox.wake.notified() => {}
+                _ = sizes.tick() => self.look_at_sizes().await,
                 () = sleep_until(next) => {}
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -126,6 +136,23 @@ impl<'a> Sitting<'a> {
                 return told;
             }
         }
+    }
+
+    /// Asks how large topics are, and has those looked at whose objects are to say something new.
+    async fn look_at_sizes(&mut self) {
+        let Some(sizes) = self.running.handle.topic_sizes().await else { return };
+        let view = self.running.view.lock();
+        let objects = self.desk.shared.objects.lock();
+        let Some(cluster) = objects.cluster(&self.desk.key) else { return };
+        let known = cluster.topics.iter().filter_map(|(name, wishes)| {
+            let topic_id = view.topics.get(name)?.record.topic_id;
+            let size_bytes = i64::try_from(*sizes.get(&topic_id)?).unwrap_or(i64::MAX);
+            let status = first(&wishes.objects)?.status.as_ref();
+            let status = status.filter(|it| it.topic_id.as_ref() == Some(&topic_id.to_string()));
+            let says = status.and_then(|status| status.size_bytes);
+            Some(Known { name: Arc::clone(name), topic_id, size_bytes, says })
+        });
+        self.desk.inbox.stir(self.sizes.look(known, Instant::now()));
     }
 
     /// Looks at all that is to be looked at. `None` if the session has ended.
@@ -227,7 +254,7 @@ impl<'a> Sitting<'a> {
             if plan.asks_why && vanished == Vanished::Unknown {
                 found.asks_why.push(Arc::clone(name));
             }
-            if let Some(object) = wishes.objects.iter().find(|it| it.metadata.deletion_timestamp.is_none()) {
+            if let Some(object) = first(&wishes.objects) {
                 for younger in wishes.objects.iter().filter(|other| other.uid() != object.uid()) {
                     desk.say(younger, &overruled(object, name), None);
                 }
@@ -235,9 +262,10 @@ impl<'a> Sitting<'a> {
             let is_taken = plan.object.is_some() && objects.is_taken(&desk.key.namespace, name);
             found.steps.extend(plan.object.clone().map(|step| (Arc::clone(name), step, is_taken)));
             let standing = self.take_up(name, plan, &mut counting, &mut found, now);
-            let first = wishes.objects.iter().find(|it| it.metadata.deletion_timestamp.is_none());
-            if let (Some(object), Some(standing)) = (first, standing) {
-                desk.say(object, &standing, topic);
+            if let (Some(object), Some(standing)) = (first(&wishes.objects), standing) {
+                let seen =
+                    topic.map(|topic| Seen { topic, size_bytes: self.sizes.of(topic.record.topic_id) });
+                desk.say(object, &standing, seen);
             }
         }
         for name in over {
@@ -324,6 +352,11 @@ impl<'a> Sitting<'a> {
             }
         }
     }
+}
+
+/// The object whose word counts.
+fn first(objects: &[Arc<Topic>]) -> Option<&Arc<Topic>> {
+    objects.iter().find(|object| object.metadata.deletion_timestamp.is_none())
 }
 
 fn overruled(older: &Topic, topic: &str) -> Standing {

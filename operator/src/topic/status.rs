@@ -7,29 +7,38 @@ use taffrail_crds::condition::READY;
 use taffrail_crds::{Topic, TopicStatus};
 
 use super::plan::Standing;
-use crate::fleet::view::{TopicView, is_offline, is_under_replicated};
+use crate::fleet::view::{Counts, TopicView, is_offline, is_under_replicated};
 
 /// How many partitions are named by their numbers.
 const NAMED: usize = 100;
+
+/// What is seen of a topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What is published of it.
+    pub topic: &'a TopicView,
+    /// The bytes of one copy of it that are to be said, where they are known.
+    pub size_bytes: Option<i64>,
+}
 
 /// What is said of an object, after what was said of it `before`. Transition times are kept where nothing else changes.
 /// `None` if there is nothing to be said.
 pub fn status(
     object: &Topic,
     standing: &Standing,
-    topic: Option<&TopicView>,
+    seen: Option<Seen<'_>>,
     before: Option<&TopicStatus>,
     now: Timestamp,
 ) -> Option<TopicStatus> {
-    let offline = topic.map_or(0, |topic| topic.counts.offline);
+    let counts = seen.map(|seen| seen.topic.counts).unwrap_or_default();
     let (ready, reason, message) = match standing {
         Standing::Unsaid => return None,
-        Standing::Ready if offline > 0 => {
-            let count = topic.map_or(0, |topic| topic.counts.partitions);
+        Standing::Ready if counts.offline > 0 => {
+            let Counts { offline, partitions, .. } = counts;
             (
                 "False",
                 "Offline",
-                format!("{offline} of {count} partitions have no leader: see status.offline"),
+                format!("{offline} of {partitions} partitions have no leader: see status.offline"),
             )
         }
         Standing::Ready => ("True", "AsWished", "the topic is as its spec wishes".to_owned()),
@@ -53,13 +62,17 @@ pub fn status(
         topic_name: Some(object.topic_name().to_owned()),
         ..TopicStatus::default()
     };
-    Some(match topic {
+    Some(match seen {
         None => said,
-        Some(topic) => described(said, topic),
+        Some(seen) => described(said, seen, before),
     })
 }
 
-fn described(said: TopicStatus, topic: &TopicView) -> TopicStatus {
+fn described(said: TopicStatus, seen: Seen<'_>, before: Option<&TopicStatus>) -> TopicStatus {
+    let Seen { topic, size_bytes } = seen;
+    let topic_id = topic.record.topic_id.to_string();
+    // A controller that has just started does not know it, and it has hardly changed.
+    let was = before.filter(|before| before.topic_id.as_ref() == Some(&topic_id));
     let number = |count: usize| i32::try_from(count).ok();
     let numbers = |is_so: fn(&PartitionRecord) -> bool, count: usize| -> Vec<i32> {
         // Most topics are well, and nothing is looked for in them.
@@ -69,7 +82,8 @@ fn described(said: TopicStatus, topic: &TopicView) -> TopicStatus {
     let counts = &topic.counts;
     let replicas = topic.partitions.iter().map(|it| it.replicas.len() - it.adding.len()).max();
     TopicStatus {
-        topic_id: Some(topic.record.topic_id.to_string()),
+        size_bytes: size_bytes.or_else(|| was?.size_bytes),
+        topic_id: Some(topic_id),
         partitions: Some(topic.record.partition_count),
         replication_factor: replicas.and_then(number),
         under_replicated_count: number(counts.under_replicated),
@@ -83,6 +97,8 @@ fn described(said: TopicStatus, topic: &TopicView) -> TopicStatus {
 
 #[cfg(test)]
 mod tests {
+    use taffrail_protocol::Uuid;
+
     use super::super::testing::{topic, view, with_replicas};
     use super::*;
 
@@ -93,7 +109,8 @@ mod tests {
         let object = topic("t", "u", 1, 2);
         let at = |second| Timestamp::from_second(second).unwrap();
         let said = |standing: &Standing, topic: &TopicView, before: Option<&TopicStatus>, second| {
-            status(&object, standing, Some(topic), before, at(second)).unwrap()
+            let seen = Seen { topic, size_bytes: None };
+            status(&object, standing, Some(seen), before, at(second)).unwrap()
         };
         let well = said(&Standing::Ready, &seen, None, 1);
         assert_eq!(
@@ -112,7 +129,25 @@ mod tests {
         );
         let condition = &ill.conditions[0];
         assert_eq!((condition.reason.as_str(), condition.last_transition_time.0), ("Offline", at(3)));
-        assert_eq!(status(&object, &Standing::Unsaid, Some(&seen), None, at(4)), None);
+        let seen = Seen { topic: &seen, size_bytes: None };
+        assert_eq!(status(&object, &Standing::Unsaid, Some(seen), None, at(4)), None);
+    }
+
+    #[test]
+    fn a_size_that_is_not_known_any_more_is_still_said_and_not_of_another_topic() {
+        let view = view("t", with_replicas(&[&[0]]));
+        let mut topic = view.topics["t"].clone();
+        let object = super::super::testing::topic("t", "u", 1, 1);
+        let said = |topic: &TopicView, size_bytes, before: Option<&TopicStatus>| {
+            let seen = Seen { topic, size_bytes };
+            status(&object, &Standing::Ready, Some(seen), before, Timestamp::UNIX_EPOCH).unwrap()
+        };
+        let large = said(&topic, Some(7), None);
+        assert_eq!(large.size_bytes, Some(7));
+        assert_eq!(said(&topic, Some(0), Some(&large)).size_bytes, Some(0));
+        assert_eq!(said(&topic, None, Some(&large)), large, "nothing is written");
+        topic.record.topic_id = Uuid([2; 16]);
+        assert_eq!(said(&topic, None, Some(&large)).size_bytes, None);
     }
 
     #[test]
