@@ -17,7 +17,7 @@ pub struct Summary {
     pub partitions: usize,
     /// Partitions without a leader.
     pub offline_partitions: usize,
-    /// Partitions whose ISR lacks some of their replicas.
+    /// Partitions whose ISR is smaller than the number of their replicas, those that are being added left out.
     pub under_replicated_partitions: usize,
     /// Partitions whose ISR is smaller than they need it.
     pub under_min_isr_partitions: usize,
@@ -38,7 +38,8 @@ impl Controller {
         for record in topics.flat_map(|topic| &topic.partitions) {
             summary.partitions += 1;
             summary.offline_partitions += usize::from(record.leader.is_none());
-            summary.under_replicated_partitions += usize::from(record.isr.len() < record.replicas.len());
+            let wanted = record.replicas.len().saturating_sub(record.adding.len());
+            summary.under_replicated_partitions += usize::from(record.isr.len() < wanted);
             let missed = i64::try_from(record.isr.len()).is_ok_and(|size| size < i64::from(record.min_isr));
             summary.under_min_isr_partitions += usize::from(missed);
         }

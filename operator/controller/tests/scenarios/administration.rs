@@ -65,6 +65,8 @@ fn rule_24_a_partition_moves_once_its_new_replicas_are_in_sync_and_not_before() 
     assert_eq!(reassign(&mut cluster, 0, Some(&[4, 5, 3])), Ok(()));
     let told = cluster.told(4, topic, 0).unwrap();
     assert_eq!((told.replicas, told.adding, told.removing), (vec![4, 5, 3, 1, 2], vec![4, 5], vec![1, 2]));
+    let missed = |cluster: &Cluster| cluster.controller.summary().under_replicated_partitions;
+    assert_eq!(missed(&cluster), 0, "what is only being added is not missed");
     let isr = cluster.members(&[4, 3, 1, 2]);
     assert_eq!(cluster.propose(1, vec![cluster.proposal(topic, 0, &isr)]), []);
     assert!(cluster.record(topic, 0).is_moving(), "5 is not in sync");
