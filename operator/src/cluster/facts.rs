@@ -6,7 +6,7 @@ use std::sync::Arc;
 use taffrail_control::session::{BrokerRecord, PartitionRecord};
 use taffrail_control::topic_config::INTERNAL_TOPICS;
 
-use crate::fleet::view::View;
+use crate::fleet::view::{Brokers, View, in_sync, is_offline, is_under_min_isr, is_under_replicated};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Facts {
     pub topics: i32,
     /// Partitions of all topics.
     pub partitions: i32,
-    /// Partitions with a replica that is not in sync.
+    /// Partitions with fewer replicas in sync than they have.
     pub under_replicated: i32,
     /// Partitions with fewer replicas in sync than they need.
     pub under_min_isr: i32,
@@ -52,41 +52,33 @@ impl Facts {
     /// From what is published.
     pub fn of(view: &View) -> Self {
         let held = view.held().cloned().collect();
-        Self { held, ..Self::gather(view.brokers.values(), view.partitions()) }
+        Self { held, ..Self::gather(&view.brokers, view.partitions()) }
     }
 
     /// From brokers, and the partitions of each topic.
     pub fn gather<'a>(
-        brokers: impl IntoIterator<Item = &'a BrokerRecord>,
+        brokers: &Brokers,
         topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
     ) -> Self {
-        let known = brokers.into_iter().map(|broker| (broker.broker_id, broker)).collect::<BTreeMap<_, _>>();
         let mut facts = Self {
-            brokers: known.iter().map(|(id, broker)| (*id, BrokerFacts::of(broker))).collect(),
+            brokers: brokers.iter().map(|(id, broker)| (*id, BrokerFacts::of(broker))).collect(),
             ..Self::default()
         };
         for (name, partitions) in topics {
             facts.topics += i32::from(!INTERNAL_TOPICS.contains(&name));
-            partitions.iter().for_each(|partition| facts.add(partition, &known));
+            partitions.iter().for_each(|partition| facts.add(partition, brokers));
         }
         facts
     }
 
-    fn add(&mut self, partition: &PartitionRecord, known: &BTreeMap<i32, &BrokerRecord>) {
-        let PartitionRecord { replicas, isr, leader, min_isr, adding, .. } = partition;
+    fn add(&mut self, partition: &PartitionRecord, brokers: &Brokers) {
+        let PartitionRecord { replicas, leader, min_isr, adding, .. } = partition;
         let size = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        // A member in an earlier life is none.
-        let in_sync: Vec<i32> = isr
-            .iter()
-            .filter(|member| {
-                known.get(&member.broker_id).is_some_and(|b| b.incarnation == member.incarnation)
-            })
-            .map(|member| member.broker_id)
-            .collect();
+        let in_sync: Vec<i32> = in_sync(partition, brokers).collect();
         self.partitions += 1;
-        self.offline += i32::from(leader.is_none());
-        self.under_replicated += i32::from(in_sync.len() < replicas.len());
-        self.under_min_isr += i32::from(size(in_sync.len()) < *min_isr);
+        self.offline += i32::from(is_offline(partition));
+        self.under_replicated += i32::from(is_under_replicated(partition, brokers));
+        self.under_min_isr += i32::from(is_under_min_isr(partition, brokers));
         // Where there are no more replicas than are needed, no order of restarts would help.
         let without_spare = size(replicas.len()) > *min_isr && size(in_sync.len()) <= *min_isr;
         self.without_spare += i32::from(without_spare);
@@ -156,9 +148,12 @@ mod tests {
         }
     }
 
+    fn brokers() -> Brokers {
+        (0..3).map(|id| (id, broker(id))).collect()
+    }
+
     fn gather(partitions: &[PartitionRecord]) -> Facts {
-        let brokers = [broker(0), broker(1), broker(2)];
-        Facts::gather(&brokers, [("t", partitions)])
+        Facts::gather(&brokers(), [("t", partitions)])
     }
 
     #[test]
@@ -185,7 +180,7 @@ mod tests {
     fn a_member_in_an_earlier_life_is_not_in_sync() {
         let facts = gather(&[partition(&[0, 1, 2], &[(0, 7), (1, 6), (2, 7)], 2)]);
         assert_eq!([0, 1, 2].map(|id| facts.brokers[&id].lagging), [0, 1, 0]);
-        assert_eq!(facts.without_spare, 1);
+        assert_eq!((facts.under_replicated, facts.without_spare), (1, 1));
     }
 
     #[test]
@@ -199,12 +194,11 @@ mod tests {
     fn a_replica_that_is_being_added_lags_by_right_and_internal_topics_are_not_counted() {
         let adding = PartitionRecord { adding: vec![2], ..partition(&[0, 1, 2], &[(0, 7), (1, 7)], 1) };
         let offline = PartitionRecord { leader: None, ..partition(&[0], &[], 1) };
-        let brokers = [broker(0), broker(1), broker(2)];
         let facts = Facts::gather(
-            &brokers,
+            &brokers(),
             [("t", [adding].as_slice()), ("__consumer_offsets", [offline].as_slice())],
         );
-        assert_eq!(facts.brokers[&2].lagging, 0);
+        assert_eq!((facts.brokers[&2].lagging, facts.under_replicated), (0, 1), "the other is missed");
         assert_eq!((facts.topics, facts.partitions, facts.offline, facts.under_min_isr), (1, 2, 1, 1));
     }
 }

@@ -81,7 +81,7 @@ mod tests {
         brokers: &BTreeMap<i32, BrokerRecord>,
         partitions: &[PartitionRecord],
     ) -> BTreeSet<i32> {
-        to_fill(filling, 3, &Facts::gather(brokers.values(), [("t", partitions)]).brokers)
+        to_fill(filling, 3, &Facts::gather(brokers, [("t", partitions)]).brokers)
     }
 
     fn moved(

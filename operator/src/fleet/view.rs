@@ -1,6 +1,7 @@
 //! What a controller has published, kept current, with counts of what is not as it should be.
 //!
-//! The work of an update is that of what changed in it: counts are carried on, and never taken anew over all partitions.
+//! The work of an update is that of what changed in it: counts are carried on, and taken anew over all partitions only
+//! where a broker begins another life.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use taffrail_control::session::{
-    AfterWish, BrokerRecord, ClusterUpdate, FromController, PartitionRecord, TopicRecord, TopicWish,
+    AfterWish, BrokerRecord, ClusterUpdate, FromController, Member, PartitionRecord, TopicRecord, TopicWish,
 };
 use taffrail_controller_service::ControllerHandle;
 use taffrail_protocol::Uuid;
@@ -16,12 +17,15 @@ use taffrail_protocol::Uuid;
 /// How soon another session is opened after one has ended: a controller that is still reading its store ends each at once.
 const REST: Duration = Duration::from_millis(100);
 
+/// Registered brokers, by id.
+pub type Brokers = BTreeMap<i32, BrokerRecord>;
+
 /// Partitions, and those of them that are not as they should be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All of them.
     pub partitions: usize,
-    /// Those with a replica that is not in sync.
+    /// Those with fewer replicas in sync than they have.
     pub under_replicated: usize,
     /// Those with fewer replicas in sync than they need.
     pub under_min_isr: usize,
@@ -31,11 +35,11 @@ pub struct Counts {
 
 impl Counts {
     /// Of one partition.
-    fn of(record: &PartitionRecord) -> Self {
+    fn of(record: &PartitionRecord, brokers: &Brokers) -> Self {
         Self {
             partitions: 1,
-            under_replicated: is_under_replicated(record).into(),
-            under_min_isr: usize::from((record.isr.len() as i64) < i64::from(record.min_isr)),
+            under_replicated: is_under_replicated(record, brokers).into(),
+            under_min_isr: is_under_min_isr(record, brokers).into(),
             offline: is_offline(record).into(),
         }
     }
@@ -55,10 +59,25 @@ impl Counts {
     }
 }
 
-/// Whether a replica is not in sync. One that is only being added is not missed.
-pub fn is_under_replicated(record: &PartitionRecord) -> bool {
-    let in_sync = |id: &i32| record.isr.iter().any(|member| member.broker_id == *id);
-    record.replicas.iter().any(|id| !record.adding.contains(id) && !in_sync(id))
+/// The replicas that are in sync. A member of the ISR in an earlier life is none.
+pub fn in_sync<'a>(record: &'a PartitionRecord, brokers: &'a Brokers) -> impl Iterator<Item = i32> + 'a {
+    let lives = |member: &&Member| life(brokers, member.broker_id) == Some(member.incarnation);
+    record.isr.iter().filter(lives).map(|member| member.broker_id)
+}
+
+fn life(brokers: &Brokers, broker_id: i32) -> Option<u64> {
+    brokers.get(&broker_id).map(|broker| broker.incarnation)
+}
+
+/// Whether fewer replicas are in sync than there are, those left out that are only being added (Kafka's
+/// `Partition.isUnderReplicated`): these are not missed, and in sync they stand in for others.
+pub fn is_under_replicated(record: &PartitionRecord, brokers: &Brokers) -> bool {
+    in_sync(record, brokers).count() + record.adding.len() < record.replicas.len()
+}
+
+/// Whether fewer replicas are in sync than are needed.
+pub fn is_under_min_isr(record: &PartitionRecord, brokers: &Brokers) -> bool {
+    i32::try_from(in_sync(record, brokers).count()).is_ok_and(|count| count < record.min_isr)
 }
 
 /// Whether its replicas are on their way to other brokers.
@@ -90,10 +109,10 @@ impl TopicView {
     }
 
     /// Takes over a partition's record.
-    fn put(&mut self, record: PartitionRecord) {
-        let now = Counts::of(&record);
+    fn put(&mut self, record: PartitionRecord, brokers: &Brokers) {
+        let now = Counts::of(&record, brokers);
         let was = match self.partitions.binary_search_by_key(&record.partition, |known| known.partition) {
-            Ok(at) => Counts::of(&std::mem::replace(&mut self.partitions[at], record)),
+            Ok(at) => Counts::of(&std::mem::replace(&mut self.partitions[at], record), brokers),
             Err(at) => {
                 self.partitions.insert(at, record);
                 Counts::default()
@@ -101,6 +120,13 @@ impl TopicView {
         };
         self.counts.add(now);
         self.counts.subtract(was);
+    }
+
+    /// Counts anew; whether it comes to something else.
+    fn count(&mut self, brokers: &Brokers) -> bool {
+        let mut counts = Counts::default();
+        self.partitions.iter().for_each(|record| counts.add(Counts::of(record, brokers)));
+        std::mem::replace(&mut self.counts, counts) != counts
     }
 }
 
@@ -120,8 +146,8 @@ pub struct View {
     pub is_current: bool,
     /// That of the last update: it grows with each that one controller tells.
     pub version: u64,
-    /// Registered brokers, by id.
-    pub brokers: BTreeMap<i32, BrokerRecord>,
+    /// Registered brokers.
+    pub brokers: Brokers,
     /// Topics, by name.
     pub topics: BTreeMap<Arc<str>, TopicView>,
     names: BTreeMap<Uuid, Arc<str>>,
@@ -160,11 +186,20 @@ impl View {
         self.version = update.version;
         let brokers = !update.brokers.is_empty() || !update.removed_brokers.is_empty();
         let mut changed = Changed { brokers, topics: BTreeSet::new() };
+        let mut is_life_new = false;
         for broker_id in &update.removed_brokers {
-            self.brokers.remove(broker_id);
+            is_life_new |= self.brokers.remove(broker_id).is_some();
         }
         for broker in &update.brokers {
+            is_life_new |= life(&self.brokers, broker.broker_id) != Some(broker.incarnation);
             self.brokers.insert(broker.broker_id, broker.clone());
+        }
+        if is_life_new {
+            // Before anything else is taken over, which is counted on what was counted before.
+            let topics = self.topics.iter_mut();
+            let differing =
+                topics.filter_map(|(name, topic)| topic.count(&self.brokers).then(|| Arc::clone(name)));
+            changed.topics.extend(differing);
         }
         // A name that was deleted may be that of a new topic in the same update.
         for topic_id in &update.removed_topics {
@@ -184,7 +219,7 @@ impl View {
         }
         for record in &update.partitions {
             let Some(topic) = topic_of(&self.names, &mut self.topics, record.topic_id) else { continue };
-            topic.put(record.clone());
+            topic.put(record.clone(), &self.brokers);
             changed.topics.insert(Arc::clone(&topic.record.name));
         }
         for (topic_id, wish) in &update.wishes {
@@ -274,6 +309,18 @@ mod tests {
         }
     }
 
+    fn broker(broker_id: i32, incarnation: u64) -> BrokerRecord {
+        BrokerRecord {
+            broker_id,
+            incarnation,
+            endpoints: Vec::new(),
+            rack: None,
+            fenced: false,
+            peer_address: None,
+            peer_token: None,
+        }
+    }
+
     fn counts(partitions: usize, under_replicated: usize, under_min_isr: usize, offline: usize) -> Counts {
         Counts { partitions, under_replicated, under_min_isr, offline }
     }
@@ -292,6 +339,7 @@ mod tests {
     fn two_topics() -> ClusterUpdate {
         ClusterUpdate {
             snapshot: true,
+            brokers: vec![broker(1, 1), broker(2, 1)],
             topics: vec![topic("a", 1, 2), topic("b", 2, 1)],
             partitions: vec![
                 partition(1, 1, &[1], false),
@@ -380,12 +428,40 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_being_added_is_not_missed() {
+        let brokers: Brokers = (1..=3).map(|id| (id, broker(id, 1))).collect();
         let mut record = partition(1, 0, &[1, 2], true);
         record.replicas.push(3);
         record.adding = vec![3];
-        assert!(!is_under_replicated(&record));
+        assert!(!is_under_replicated(&record, &brokers));
+        record.isr = partition(1, 0, &[1, 3], true).isr;
+        assert!(!is_under_replicated(&record, &brokers), "two are in sync, and two there were");
+        record.isr.pop();
+        assert!(is_under_replicated(&record, &brokers));
+        record.isr = partition(1, 0, &[1, 2], true).isr;
         record.adding.clear();
-        assert!(is_under_replicated(&record));
+        assert!(is_under_replicated(&record, &brokers));
+    }
+
+    #[test]
+    fn a_member_in_an_earlier_life_is_not_in_sync() {
+        let mut view = View::default();
+        view.apply(&two_topics());
+        let brokers = |brokers| ClusterUpdate { brokers, ..ClusterUpdate::default() };
+        let changed = view.apply(&brokers(vec![broker(2, 5)]));
+        assert_eq!((changed.brokers, names(&changed)), (true, vec!["a"]));
+        assert_eq!(total(&view), counts(3, 3, 3, 1));
+        // A record in which it stands in its new life, and in the same update another life of the other.
+        let mut record = partition(1, 0, &[1, 2], true);
+        record.isr[1].incarnation = 5;
+        let both = ClusterUpdate { partitions: vec![record], ..brokers(vec![broker(1, 6)]) };
+        assert_eq!(names(&view.apply(&both)), ["a"]);
+        assert_eq!(view.topics["a"].counts, counts(2, 2, 2, 1));
+        assert_eq!(names(&view.apply(&brokers(vec![broker(1, 1)]))), ["a"]);
+        assert_eq!(view.topics["a"].counts, counts(2, 1, 1, 1));
+        let fenced = BrokerRecord { fenced: true, ..broker(2, 5) };
+        assert_eq!(names(&view.apply(&brokers(vec![fenced]))), Vec::<&str>::new(), "it lives on");
+        let gone = ClusterUpdate { removed_brokers: vec![2], ..ClusterUpdate::default() };
+        assert_eq!(names(&view.apply(&gone)), ["a"]);
     }
 
     #[tokio::test]

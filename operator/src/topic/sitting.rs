@@ -263,8 +263,10 @@ impl<'a> Sitting<'a> {
             found.steps.extend(plan.object.clone().map(|step| (Arc::clone(name), step, is_taken)));
             let standing = self.take_up(name, plan, &mut counting, &mut found, now);
             if let (Some(object), Some(standing)) = (first(&wishes.objects), standing) {
-                let seen =
-                    topic.map(|topic| Seen { topic, size_bytes: self.sizes.of(topic.record.topic_id) });
+                let seen = topic.map(|topic| {
+                    let size_bytes = self.sizes.of(topic.record.topic_id);
+                    Seen { topic, brokers: &view.brokers, size_bytes }
+                });
                 desk.say(object, &standing, seen);
             }
         }

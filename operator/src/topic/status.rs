@@ -7,7 +7,7 @@ use taffrail_crds::condition::READY;
 use taffrail_crds::{Topic, TopicStatus};
 
 use super::plan::Standing;
-use crate::fleet::view::{Counts, TopicView, is_offline, is_under_replicated};
+use crate::fleet::view::{Brokers, Counts, TopicView, is_offline, is_under_replicated};
 
 /// How many partitions are named by their numbers.
 const NAMED: usize = 100;
@@ -17,6 +17,8 @@ const NAMED: usize = 100;
 pub struct Seen<'a> {
     /// What is published of it.
     pub topic: &'a TopicView,
+    /// The brokers that there are.
+    pub brokers: &'a Brokers,
     /// The bytes of one copy of it that are to be said, where they are known.
     pub size_bytes: Option<i64>,
 }
@@ -69,12 +71,12 @@ pub fn status(
 }
 
 fn described(said: TopicStatus, seen: Seen<'_>, before: Option<&TopicStatus>) -> TopicStatus {
-    let Seen { topic, size_bytes } = seen;
+    let Seen { topic, brokers, size_bytes } = seen;
     let topic_id = topic.record.topic_id.to_string();
     // A controller that has just started does not know it, and it has hardly changed.
     let was = before.filter(|before| before.topic_id.as_ref() == Some(&topic_id));
     let number = |count: usize| i32::try_from(count).ok();
-    let numbers = |is_so: fn(&PartitionRecord) -> bool, count: usize| -> Vec<i32> {
+    let numbers = |is_so: &dyn Fn(&PartitionRecord) -> bool, count: usize| -> Vec<i32> {
         // Most topics are well, and nothing is looked for in them.
         let found = topic.partitions.iter().filter(|record| is_so(record)).map(|record| record.partition);
         if count == 0 { Vec::new() } else { found.take(NAMED).collect() }
@@ -87,10 +89,10 @@ fn described(said: TopicStatus, seen: Seen<'_>, before: Option<&TopicStatus>) ->
         partitions: Some(topic.record.partition_count),
         replication_factor: replicas.and_then(number),
         under_replicated_count: number(counts.under_replicated),
-        under_replicated: numbers(is_under_replicated, counts.under_replicated),
+        under_replicated: numbers(&|record| is_under_replicated(record, brokers), counts.under_replicated),
         under_min_isr_count: number(counts.under_min_isr),
         offline_count: number(counts.offline),
-        offline: numbers(is_offline, counts.offline),
+        offline: numbers(&is_offline, counts.offline),
         ..said
     }
 }
@@ -109,7 +111,7 @@ mod tests {
         let object = topic("t", "u", 1, 2);
         let at = |second| Timestamp::from_second(second).unwrap();
         let said = |standing: &Standing, topic: &TopicView, before: Option<&TopicStatus>, second| {
-            let seen = Seen { topic, size_bytes: None };
+            let seen = Seen { topic, brokers: &view.brokers, size_bytes: None };
             status(&object, standing, Some(seen), before, at(second)).unwrap()
         };
         let well = said(&Standing::Ready, &seen, None, 1);
@@ -129,7 +131,7 @@ mod tests {
         );
         let condition = &ill.conditions[0];
         assert_eq!((condition.reason.as_str(), condition.last_transition_time.0), ("Offline", at(3)));
-        let seen = Seen { topic: &seen, size_bytes: None };
+        let seen = Seen { topic: &seen, brokers: &view.brokers, size_bytes: None };
         assert_eq!(status(&object, &Standing::Unsaid, Some(seen), None, at(4)), None);
     }
 
@@ -139,7 +141,7 @@ mod tests {
         let mut topic = view.topics["t"].clone();
         let object = super::super::testing::topic("t", "u", 1, 1);
         let said = |topic: &TopicView, size_bytes, before: Option<&TopicStatus>| {
-            let seen = Seen { topic, size_bytes };
+            let seen = Seen { topic, brokers: &view.brokers, size_bytes };
             status(&object, &Standing::Ready, Some(seen), before, Timestamp::UNIX_EPOCH).unwrap()
         };
         let large = said(&topic, Some(7), None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
-use taffrail_control::session::{ClusterUpdate, Member, PartitionRecord, TopicRecord};
+use taffrail_control::session::{BrokerRecord, ClusterUpdate, Member, PartitionRecord, TopicRecord};
 use taffrail_crds::Topic;
 use taffrail_protocol::Uuid;
 
@@ -52,9 +52,20 @@ pub fn view(name: &str, partitions: Vec<PartitionRecord>) -> View {
         config: BTreeMap::new(),
         partition_count: partitions.len() as i32,
     };
+    let broker = |member: &Member| BrokerRecord {
+        broker_id: member.broker_id,
+        incarnation: member.incarnation,
+        endpoints: Vec::new(),
+        rack: None,
+        fenced: false,
+        peer_address: None,
+        peer_token: None,
+    };
+    let brokers = partitions.iter().flat_map(|record| &record.isr).map(broker).collect();
     let mut view = View::default();
     view.apply(&ClusterUpdate {
         snapshot: true,
+        brokers,
         topics: vec![record],
         partitions,
         ..ClusterUpdate::default()
