@@ -131,6 +131,9 @@ pub struct Controller {
     pub(crate) coalescing: Coalescing,
     /// When the balance of leaders was last looked at.
     pub(crate) balanced_ms: u64,
+    /// Records or the directory have changed: brokers that yield may be relieved. Who is in an ISR and not fit is taken out of
+    /// it, so that nobody becomes fit to take over without a change of the record.
+    pub(crate) leaders_stirred: bool,
     /// Proposals whose leaders are yet to be told that they were not taken.
     pub(crate) refused_isrs: BTreeMap<SessionId, Vec<RefusedIsr>>,
     pub(crate) requests: Requests,
@@ -177,6 +180,7 @@ impl Controller {
             clock: Clock::default(),
             coalescing: Coalescing::default(),
             balanced_ms: 0,
+            leaders_stirred: true,
             refused_isrs: BTreeMap::new(),
             requests: Requests::default(),
             waiters: BTreeMap::new(),
@@ -228,6 +232,7 @@ impl Controller {
             self.liveness.stirred = true;
             self.see_to_shutdowns();
             self.contests.pass(self.clock.now_ms(), self.policy.log_ends_timeout_ms);
+            self.relieve_leaders();
             self.balance_leaders();
             self.end_coalescing();
         }
@@ -265,6 +270,7 @@ impl Controller {
     fn on_directory(&mut self, directory: Directory) {
         if self.directory != directory {
             self.directory = directory;
+            self.leaders_stirred = true;
             // What is in flight was decided by what was known before.
             if self.is_ready() && !self.cluster.waits(|waiting| matches!(waiting, ClusterIntent::Correct)) {
                 self.enqueue_cluster(ClusterIntent::Correct);

@@ -1,5 +1,5 @@
-//! What is known of brokers better than by themselves: in Kubernetes, the racks of the nodes that they run on, and the
-//! addresses at which clients outside reach them.
+//! What is known of brokers better than by themselves: in Kubernetes, the racks of the nodes that they run on, the
+//! addresses at which clients outside reach them, and who is about to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,8 @@ pub struct Directory {
     pub brokers: BTreeMap<i32, Listing>,
     /// Brokers that are to go: they get new partitions only where there are too few others.
     pub leaving: BTreeSet<i32>,
+    /// Brokers that lead only what no other in-sync replica can.
+    pub yielding: BTreeSet<i32>,
 }
 
 impl Directory {

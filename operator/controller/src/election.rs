@@ -13,6 +13,9 @@
 //! | ELR, in session or back | the one that leads |
 //! | the same three again, with logs that take no writes | the same |
 //!
+//! Brokers that yield come after the others of their group. To have a leader of them replaced takes a decision of its own,
+//! [`relieve`]: nothing is wrong with the record.
+//!
 //! If all are empty nobody leads, and what is in the ISR stays there (rule 5). Then only [`elect_by_log`] helps.
 
 use std::collections::BTreeSet;
@@ -32,12 +35,14 @@ pub struct View<'a> {
     pub(crate) going: Option<&'a BTreeSet<Member>>,
     /// Logs of this partition that are not there or take no writes.
     pub(crate) bad_logs: BadLogs<'a>,
+    /// Brokers that lead only what nobody else in sync can.
+    pub(crate) yielding: Option<&'a BTreeSet<i32>>,
 }
 
 impl<'a> View<'a> {
     /// The registrations, and nothing else known.
     pub fn of(cluster: &'a ClusterState) -> Self {
-        Self { cluster, going: None, bad_logs: BadLogs::default() }
+        Self { cluster, going: None, bad_logs: BadLogs::default(), yielding: None }
     }
 
     /// The registered, unfenced member that the broker is today.
@@ -50,6 +55,21 @@ impl<'a> View<'a> {
     /// Whether the member counts (rule 3), is in session, and has a log that takes writes.
     pub(crate) fn is_fit(&self, member: Member) -> bool {
         self.in_session(member.broker_id) == Some(member) && self.bad_logs.of(member).is_none()
+    }
+
+    /// Whether the broker leads only what nobody else in sync can.
+    pub(crate) fn yields(&self, broker_id: i32) -> bool {
+        self.yielding.is_some_and(|yielding| yielding.contains(&broker_id))
+    }
+
+    /// Whether leadership may be moved to the member where nothing forces it.
+    pub(crate) fn may_take_over(&self, member: Member) -> bool {
+        self.is_fit(member) && !self.yields(member.broker_id)
+    }
+
+    /// Who is to lead of `members`, which stand in the order of replicas.
+    pub(crate) fn foremost(&self, members: impl IntoIterator<Item = Member>) -> Option<Member> {
+        members.into_iter().min_by_key(|member| self.yields(member.broker_id))
     }
 
     fn standing(&self, record: &PartitionState, member: Member) -> Standing {
@@ -101,7 +121,7 @@ pub fn first_record(
     view: &View<'_>,
 ) -> PartitionState {
     let in_session: Vec<Member> = replicas.iter().filter_map(|id| view.in_session(*id)).collect();
-    let leader = in_session.first().copied();
+    let leader = view.foremost(in_session.iter().copied());
     let all = replicas.iter().filter_map(|id| view.cluster.broker(*id)).map(BrokerState::member);
     let isr = if in_session.is_empty() { all.collect() } else { in_session };
     let min_isr = min_insync_replicas.clamp(1, replicas.len().max(1) as i32);
@@ -132,7 +152,7 @@ pub fn mend(record: &PartitionState, view: &View<'_>) -> Option<PartitionState> 
     let isr = in_order(record, outcome.isr);
     let leader = match record.leader {
         Some(leader) if outcome.leads && isr.contains(&leader) => Some(leader),
-        _ if outcome.leads => isr.first().copied(),
+        _ if outcome.leads => view.foremost(isr.iter().copied()),
         _ => None,
     };
     let elr = elr_beside(record, &isr, outcome.outside);
@@ -220,16 +240,16 @@ fn decide(record: &PartitionState, view: &View<'_>) -> Outcome {
         Standing::Carried(now) => Some(now),
         _ => None,
     };
-    if let Some(first) = in_order(record, who(&record.elr, fit)).first() {
-        return leads(vec![*first], outside);
+    if let Some(first) = view.foremost(in_order(record, who(&record.elr, fit))) {
+        return leads(vec![first], outside);
     }
     // Nobody takes writes: who has the log serves it.
     let isr = who(&record.isr, read_only);
     if !isr.is_empty() {
         return leads(isr, outside);
     }
-    if let Some(first) = in_order(record, who(&record.elr, read_only)).first() {
-        return leads(vec![*first], outside);
+    if let Some(first) = view.foremost(in_order(record, who(&record.elr, read_only))) {
+        return leads(vec![first], outside);
     }
     if let Some(sole) = sole_replica_back(record, view) {
         return Outcome { isr: vec![sole], outside: Vec::new(), leads: true, unclean: true };
@@ -248,7 +268,15 @@ fn sole_replica_back(record: &PartitionState, view: &View<'_>) -> Option<Member>
     view.in_session(only).filter(|_| all_lost)
 }
 
-/// Makes the preferred replica the leader (KIP-460); the error code where that cannot be.
+/// Takes leadership from a broker that yields; `None` if none does, or nobody else in sync can lead.
+pub(crate) fn relieve(record: &PartitionState, view: &View<'_>) -> Option<PartitionState> {
+    record.leader.filter(|leader| view.yields(leader.broker_id))?;
+    let successor = record.isr.iter().copied().find(|member| view.may_take_over(*member))?;
+    Some(record.next(|next| next.leader = Some(successor)))
+}
+
+/// Makes the preferred replica the leader (KIP-460); the error code where that cannot be. One that yields would not lead for
+/// long.
 pub(crate) fn prefer(record: &PartitionState, view: &View<'_>) -> Result<PartitionState, ErrorCode> {
     let Some(preferred) = record.replicas.first().copied() else {
         return Err(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE);
@@ -257,7 +285,7 @@ pub(crate) fn prefer(record: &PartitionState, view: &View<'_>) -> Result<Partiti
         return Err(ErrorCode::ELECTION_NOT_NEEDED);
     }
     let member = record.isr.iter().copied().find(|member| member.broker_id == preferred);
-    let member = member.filter(|member| view.is_fit(*member));
+    let member = member.filter(|member| view.may_take_over(*member));
     let member = member.ok_or(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE)?;
     Ok(record.next(|next| next.leader = Some(member)))
 }
@@ -412,6 +440,73 @@ mod tests {
         assert_eq!((record.leader, record.isr.len()), (None, 2));
         restart(&mut cluster, 2, 5, true);
         assert_eq!(mend(&record, &View::of(&cluster)).unwrap().leader, Some(member(2, 5)));
+    }
+
+    /// The registrations, and brokers that yield.
+    fn yielding<'a>(cluster: &'a ClusterState, brokers: &'a BTreeSet<i32>) -> View<'a> {
+        View { yielding: Some(brokers), ..View::of(cluster) }
+    }
+
+    #[test]
+    fn a_broker_that_yields_is_relieved_by_the_next_in_sync_and_the_isr_stays() {
+        let (cluster, record) = start(4, 2);
+        let two = BTreeSet::from([1, 2]);
+        let view = yielding(&cluster, &two);
+        assert_eq!(mend(&record, &view), None, "nothing is wrong with the record");
+        let relieved = relieve(&record, &view).unwrap();
+        assert_eq!(
+            (relieved.leader, relieved.leader_epoch, &relieved.isr),
+            (Some(member(3, 3)), 1, &record.isr)
+        );
+        assert_eq!((relieve(&relieved, &view), mend(&relieved, &view)), (None, None));
+        let not_available = Err(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE);
+        assert_eq!(prefer(&relieved, &view), not_available, "it would be relieved at once");
+        assert_eq!(prefer(&relieved, &View::of(&cluster)).unwrap().leader, record.leader);
+    }
+
+    #[test]
+    fn who_yields_goes_on_leading_what_nobody_else_in_sync_can() {
+        let (mut cluster, record) = start(3, 1);
+        let all = BTreeSet::from([1, 2, 3]);
+        assert_eq!(relieve(&record, &yielding(&cluster, &all)), None);
+        let one = BTreeSet::from([1]);
+        fence(&mut cluster, 2);
+        restart(&mut cluster, 3, 9, true);
+        assert_eq!(relieve(&record, &yielding(&cluster, &one)), None, "the others wait to be taken out");
+        let mended = mend(&record, &yielding(&cluster, &one)).unwrap();
+        assert_eq!((mended.leader, mended.isr.len()), (Some(member(1, 1)), 1));
+        assert_eq!(relieve(&mended, &yielding(&cluster, &one)), None);
+    }
+
+    #[test]
+    fn who_yields_is_elected_and_made_a_first_leader_after_the_others() {
+        let (mut cluster, record) = start(4, 1);
+        let two = BTreeSet::from([1, 2]);
+        let first = first_record(0, vec![1, 2, 3], 1, &yielding(&cluster, &two));
+        assert_eq!((first.leader, &first.replicas[..]), (Some(member(3, 3)), &[1, 2, 3][..]));
+        fence(&mut cluster, 1);
+        let mended = mend(&record, &yielding(&cluster, &two)).unwrap();
+        assert_eq!((mended.leader, &mended.isr[0]), (Some(member(3, 3)), &member(2, 2)));
+        [3, 4].into_iter().for_each(|id| fence(&mut cluster, id));
+        let mended = mend(&mended, &yielding(&cluster, &two)).unwrap();
+        assert_eq!(mended.leader, Some(member(2, 2)));
+    }
+
+    #[test]
+    fn who_yields_is_taken_from_the_elr_after_the_others() {
+        let (mut cluster, record) = start(3, 3);
+        fence(&mut cluster, 1);
+        let mut none = mend(&record, &View::of(&cluster)).unwrap();
+        for id in [2, 3] {
+            fence(&mut cluster, id);
+            none = mend(&none, &View::of(&cluster)).unwrap();
+        }
+        assert_eq!((none.leader, &none.elr[..]), (None, &[member(1, 1), member(2, 2)][..]));
+        restart(&mut cluster, 1, 8, true);
+        restart(&mut cluster, 2, 9, true);
+        let one = BTreeSet::from([1]);
+        assert_eq!(mend(&none, &yielding(&cluster, &one)).unwrap().leader, Some(member(2, 9)));
+        assert_eq!(mend(&none, &View::of(&cluster)).unwrap().leader, Some(member(1, 8)));
     }
 
     proptest! {

@@ -220,7 +220,7 @@ impl Controller {
     /// Records came, changed or went.
     pub(crate) fn on_partitions_committed(&mut self, slice: u32, before: &PartitionSlice) {
         let Some(cell) = self.partitions.get(&slice) else { return };
-        self.shutdowns_stirred = true;
+        (self.shutdowns_stirred, self.leaders_stirred) = (true, true);
         let after = cell.committed();
         let (mut moved, mut without_leader, mut unclean) = (0, 0, Vec::new());
         let mut told = Vec::new();

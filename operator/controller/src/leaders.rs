@@ -1,4 +1,4 @@
-//! Elections that somebody asks for (KIP-460), and the balance of preferred leaders.
+//! Elections that somebody asks for (KIP-460), brokers that yield, and the balance of preferred leaders.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use taffrail_protocol::Uuid;
 use crate::controller::Controller;
 use crate::message::SessionId;
 use crate::model::PartitionState;
-use crate::partitions::PartitionIntent;
+use crate::partitions::{self, PartitionIntent};
 use crate::requests::Form;
 
-/// Leaders moved in one go for the sake of balance, as Kafka's `MAX_ELECTIONS_PER_IMBALANCE`.
+/// Leaders moved in one go though those they move from could go on, as Kafka's `MAX_ELECTIONS_PER_IMBALANCE`.
 const MOVES_PER_CHECK: usize = 1_000;
 
 impl Controller {
@@ -73,6 +73,25 @@ impl Controller {
         }
     }
 
+    /// Takes leadership from brokers that yield, where another replica in sync can lead; all that is to move in a slice in
+    /// one write. What cannot move yet is looked at again when something has changed.
+    pub(crate) fn relieve_leaders(&mut self) {
+        if !std::mem::take(&mut self.leaders_stirred) || self.directory.yielding.is_empty() {
+            return;
+        }
+        let (mut moves, mut slices) = (0, Vec::new());
+        // A slice that is being written stirs when that is through, and then those are looked at that were left out.
+        for (slice, cell) in self.partitions.iter().filter(|(_, cell)| cell.is_idle()) {
+            if moves >= MOVES_PER_CHECK {
+                break;
+            }
+            let here = partitions::count_to_relieve(cell.committed(), &self.outlook());
+            moves += here;
+            slices.extend((here > 0).then_some(*slice));
+        }
+        slices.into_iter().for_each(|slice| self.enqueue_partitions(slice, PartitionIntent::Relieve));
+    }
+
     /// Gives leadership back to preferred replicas that are in sync, where a broker leads too few of the partitions that
     /// prefer it (`auto.leader.rebalance.enable`).
     pub(crate) fn balance_leaders(&mut self) {
@@ -88,10 +107,8 @@ impl Controller {
             let (all, astray) = preferring.entry(*preferred).or_default();
             *all += 1;
             let led_by = record.leader.map(|leader| leader.broker_id);
-            let can = record.isr.iter().any(|member| {
-                member.broker_id == *preferred
-                    && self.outlook().on(topic_id, record.partition).is_fit(*member)
-            });
+            let view = self.outlook().on(topic_id, record.partition);
+            let can = record.isr.iter().any(|m| m.broker_id == *preferred && view.may_take_over(*m));
             if led_by.is_some_and(|leader| leader != *preferred) && can {
                 astray.push((topic_id, record.partition));
             }

@@ -28,6 +28,8 @@ pub(crate) enum PartitionIntent {
     Remove { topic_id: Uuid },
     /// Each record shall be as [`election::mend`] would have it.
     Mend,
+    /// No broker that yields shall lead what another in-sync replica can.
+    Relieve,
     /// A partition shall live elsewhere.
     Reassign { ticket: Ticket, topic_id: Uuid, wish: Wish },
     /// No record shall be moving on that has come to where it is moved to.
@@ -77,13 +79,14 @@ pub(crate) struct Outlook<'a> {
     pub(crate) going: &'a BTreeSet<Member>,
     pub(crate) health: &'a Health,
     pub(crate) leaving: &'a BTreeSet<i32>,
+    pub(crate) yielding: &'a BTreeSet<i32>,
 }
 
 impl<'a> Outlook<'a> {
     /// What a decision on one partition rests on.
     pub(crate) fn on(&self, topic_id: Uuid, partition: i32) -> View<'a> {
         let bad_logs = self.health.bad(topic_id, partition);
-        View { cluster: self.cluster, going: Some(self.going), bad_logs }
+        View { cluster: self.cluster, going: Some(self.going), bad_logs, yielding: Some(self.yielding) }
     }
 }
 
@@ -144,7 +147,8 @@ pub(crate) fn refusal_of(code: ErrorCode) -> ApiError {
     let message = match code {
         ErrorCode::ELECTION_NOT_NEEDED => "the partition has the leader that was asked for",
         ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE => {
-            "the preferred replica is not in sync or not in session; try again when it has caught up"
+            "the preferred replica is not in sync, not in session, or about to be taken away; try again when that has \
+             changed"
         }
         ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE => {
             "no replica that is in session has a log to lead with; start the brokers of its replicas"
@@ -207,6 +211,29 @@ pub(crate) fn mend(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool {
     for topic in &mut slice.topics {
         for record in &mut topic.partitions {
             if let Some(next) = election::mend(record, &outlook.on(topic.topic_id, record.partition)) {
+                *record = next;
+                changed = true;
+            }
+        }
+    }
+    changed
+}
+
+/// How many leaders of `slice` are to be replaced as [`election::relieve`] says.
+pub(crate) fn count_to_relieve(slice: &PartitionSlice, outlook: &Outlook<'_>) -> usize {
+    let to_relieve = |topic: &SliceTopic| {
+        let view = |record: &PartitionState| outlook.on(topic.topic_id, record.partition);
+        topic.partitions.iter().filter(|record| election::relieve(record, &view(record)).is_some()).count()
+    };
+    slice.topics.iter().map(to_relieve).sum()
+}
+
+/// Replaces leaders as [`election::relieve`] says; whether there was one.
+pub(crate) fn relieve(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool {
+    let mut changed = false;
+    for topic in &mut slice.topics {
+        for record in &mut topic.partitions {
+            if let Some(next) = election::relieve(record, &outlook.on(topic.topic_id, record.partition)) {
                 *record = next;
                 changed = true;
             }

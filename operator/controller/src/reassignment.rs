@@ -149,7 +149,7 @@ fn reshaped(record: &PartitionState, shape: Shape, view: &View<'_>) -> Result<Pa
     if isr.len() >= min_isr.max(0) as usize || min_isr != record.min_isr {
         elr.clear();
     }
-    let leader = record.leader.filter(stays).or_else(|| isr.iter().find(is_live).copied());
+    let leader = record.leader.filter(stays).or_else(|| view.foremost(isr.iter().filter(is_live).copied()));
     Ok(record.next(|next| {
         (next.replicas, next.adding, next.removing) = (replicas, adding, removing);
         (next.leader, next.isr, next.elr, next.min_isr) = (leader, isr, elr, min_isr);
@@ -278,6 +278,8 @@ pub(crate) fn unknown_partition(topic: &str, partition: i32) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::election::{first_record, mend};
     use crate::model::ClusterState;
     use crate::test_support::cluster_of;
@@ -320,6 +322,21 @@ mod tests {
 
     fn shape(record: &PartitionState) -> (&[i32], &[i32], &[i32]) {
         (&record.replicas, &record.adding, &record.removing)
+    }
+
+    #[test]
+    fn a_move_takes_the_leader_away_and_one_that_yields_does_not_take_over_while_another_can() {
+        let (cluster, record) = start();
+        let moving = reassign(&record, &to(&[2, 3, 4]), 2, &View::of(&cluster)).unwrap().unwrap();
+        let ready = with_isr(&moving, &[2, 3, 4, 1]);
+        let leader_with = |yielding: &[i32]| {
+            let yielding: BTreeSet<i32> = yielding.iter().copied().collect();
+            let view = View { yielding: Some(&yielding), ..View::of(&cluster) };
+            ended(&ready, 2, &view).unwrap().leader
+        };
+        assert_eq!(leader_with(&[]), Some(member(2)));
+        assert_eq!(leader_with(&[2]), Some(member(3)));
+        assert_eq!(leader_with(&[2, 3, 4]), Some(member(2)));
     }
 
     #[test]

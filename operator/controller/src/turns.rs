@@ -104,6 +104,7 @@ impl Controller {
             PartitionIntent::Add { topic_id } => self.add_records(slice, number, topic_id),
             PartitionIntent::Remove { topic_id } => slice.remove_topic(topic_id),
             PartitionIntent::Mend => partitions::mend(slice, &outlook),
+            PartitionIntent::Relieve => partitions::relieve(slice, &outlook),
             PartitionIntent::EndMoves => {
                 partitions::end_moves(slice, &outlook, |topic_id| self.min_insync_replicas(topic_id))
             }
@@ -139,6 +140,7 @@ impl Controller {
             going: &self.going,
             health: &self.health,
             leaving: &self.directory.leaving,
+            yielding: &self.directory.yielding,
         }
     }
 

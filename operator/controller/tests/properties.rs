@@ -14,6 +14,7 @@ use taffrail_control::session::{
     NewTopic, Reassignment, Registration, ReplicaHealth, ToController, TopicRef,
 };
 use taffrail_control::slices::topic_slice;
+use taffrail_controller::directory::Directory;
 use taffrail_controller::message::{Input, Output, SessionId};
 use taffrail_controller::model::{
     BrokerState, ClusterState, Member, Object, ObjectKey, PARTITIONS_PER_SLICE, PartitionState, TopicEntry,
@@ -27,6 +28,8 @@ use taffrail_protocol::Uuid;
 /// Two pairs of these collide.
 const NAMES: [&str; 6] = ["a", "b.c", "b_c", "d", "e.f", "e_f"];
 const BROKERS: i32 = 3;
+/// Who is about to be taken away in the end.
+const YIELDING: i32 = 2;
 
 #[derive(Debug, Clone)]
 enum Fate {
@@ -143,6 +146,11 @@ enum Op {
         at: usize,
         broker: i32,
     },
+    /// The brokers of the bits that are set are about to be taken away.
+    Yield {
+        at: usize,
+        brokers: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -183,6 +191,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (at(), prop::option::of(name()), 1_i32..4)
             .prop_map(|(at, name, min_isr)| Op::Configure { at, name, min_isr }),
         1 => (at(), broker()).prop_map(|(at, broker)| Op::Unregister { at, broker }),
+        2 => (at(), 0_u8..16).prop_map(|(at, brokers)| Op::Yield { at, brokers }),
     ]
 }
 
@@ -295,6 +304,12 @@ impl History {
         assert_eq!(entry.pieces.iter().map(|piece| piece.count).sum::<i32>(), entry.partition_count);
         assert!(entry.pieces.iter().all(|piece| piece.count <= PARTITIONS_PER_SLICE));
     }
+}
+
+/// Tells of the brokers of the bits that are set.
+fn yielding(brokers: u8) -> Input {
+    let yielding = (1..=BROKERS).filter(|id| brokers & (1 << id) != 0).collect();
+    Input::Directory(Directory { yielding, ..Directory::default() })
 }
 
 fn cluster_follows(before: &ClusterState, after: &ClusterState) {
@@ -665,6 +680,7 @@ impl World {
             Op::Unregister { at, broker } => {
                 self.request(at, Request::UnregisterBroker { broker_id: broker });
             }
+            Op::Yield { at, brokers } => self.input(at, yielding(brokers)),
             Op::TellAll { at } => self.tell_all(at),
             Op::Restart { at } => {
                 let asked = std::mem::replace(&mut self.nodes[at], Node::new()).asked;
@@ -804,6 +820,12 @@ impl World {
             self.answer_log_ends(0, 0, end);
             self.settle(0);
         }
+        self.input(0, yielding(1 << YIELDING));
+        // Each takes leadership from it in two slices at least.
+        for _ in 0..20 {
+            self.input(0, Input::Tick);
+            self.settle(0);
+        }
         let Some(Object::Cluster(cluster)) = self.store.get(ObjectKey::Cluster).map(|s| s.object) else {
             panic!("brokers are registered");
         };
@@ -831,6 +853,10 @@ impl World {
                 let sound = topic.partitions.iter().all(|record| mend(record, &View::of(&cluster)).is_none());
                 assert!(sound, "all records are mended");
                 for record in &topic.partitions {
+                    let yields = record.leader.is_some_and(|leader| leader.broker_id == YIELDING);
+                    let others = record.isr.iter().filter(|m| m.broker_id != YIELDING);
+                    let can = others.filter(|m| cluster.broker(m.broker_id).unwrap().member() == **m).count();
+                    assert!(!yields || can == 0, "who yields leads only what nobody else can: {record:?}");
                     let most = i32::try_from(record.origin().len()).unwrap();
                     assert_eq!(record.min_isr, min_insync_replicas[&topic.topic_id].min(most), "rule 23");
                     let in_sync = |id: &i32| {

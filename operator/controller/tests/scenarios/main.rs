@@ -12,3 +12,4 @@ mod proposals;
 mod sessions;
 mod sizes;
 mod watchers;
+mod yielding;
