@@ -131,6 +131,8 @@ pub struct Controller {
     pub(crate) coalescing: Coalescing,
     /// When the balance of leaders was last looked at.
     pub(crate) balanced_ms: u64,
+    /// When it is looked at before it is due: clients will know then where to find a broker that leads too few.
+    pub(crate) balance_again_ms: Option<u64>,
     /// Records or the directory have changed: brokers that yield may be relieved. Who is in an ISR and not fit is taken out of
     /// it, so that nobody becomes fit to take over without a change of the record.
     pub(crate) leaders_stirred: bool,
@@ -180,6 +182,7 @@ impl Controller {
             clock: Clock::default(),
             coalescing: Coalescing::default(),
             balanced_ms: 0,
+            balance_again_ms: None,
             leaders_stirred: true,
             refused_isrs: BTreeMap::new(),
             requests: Requests::default(),

@@ -23,6 +23,9 @@ pub struct Directory {
     pub leaving: BTreeSet<i32>,
     /// Brokers that lead only what no other in-sync replica can.
     pub yielding: BTreeSet<i32>,
+    /// For how long clients may remember where a broker's name led before it restarted; the balance gives leadership back to
+    /// it no sooner.
+    pub name_ttl_ms: u64,
 }
 
 impl Directory {

@@ -165,7 +165,7 @@ impl Controller {
         }
         // What is pending goes to the sessions that were there before; the snapshot holds it for this one.
         self.tell_pending();
-        self.liveness.admitted(member.broker_id, self.clock.now_ms());
+        self.liveness.admitted(member, self.clock.now_ms());
         if !again {
             self.forget_health(member.broker_id);
         }

@@ -93,13 +93,15 @@ impl Controller {
     }
 
     /// Gives leadership back to preferred replicas that are in sync, where a broker leads too few of the partitions that
-    /// prefer it (`auto.leader.rebalance.enable`).
+    /// prefer it (`auto.leader.rebalance.enable`), once clients find it by its name.
     pub(crate) fn balance_leaders(&mut self) {
-        let due_ms = self.policy.leader_imbalance_check_ms;
-        if !self.policy.auto_leader_rebalance || self.clock.now_ms() < self.balanced_ms + due_ms {
+        let now_ms = self.clock.now_ms();
+        let due_ms = self.balanced_ms + self.policy.leader_imbalance_check_ms;
+        let due_ms = self.balance_again_ms.map_or(due_ms, |again_ms| again_ms.min(due_ms));
+        if !self.policy.auto_leader_rebalance || now_ms < due_ms {
             return;
         }
-        self.balanced_ms = self.clock.now_ms();
+        (self.balanced_ms, self.balance_again_ms) = (now_ms, None);
         // Per preferred broker: how many partitions prefer it, and those of them that others lead.
         let mut preferring = BTreeMap::<i32, (usize, Vec<(Uuid, i32)>)>::new();
         self.each_record(|_, topic_id, record| {
@@ -115,9 +117,17 @@ impl Controller {
         });
         let percentage = self.policy.leader_imbalance_percentage;
         let uneven = |(all, astray): &(usize, Vec<_>)| astray.len() * 100 > *all * percentage;
-        let astray: Vec<(Uuid, i32)> =
-            preferring.into_values().filter(uneven).flat_map(|(_, astray)| astray).collect();
-        for (topic_id, partition) in astray.into_iter().take(MOVES_PER_CHECK) {
+        let mut moves = Vec::new();
+        for (broker_id, (_, astray)) in preferring.into_iter().filter(|(_, counts)| uneven(counts)) {
+            let met_ms = self.liveness.met_ms(broker_id).unwrap_or(now_ms);
+            let found_ms = met_ms + self.directory.name_ttl_ms;
+            if now_ms < found_ms {
+                self.balance_again_ms = self.balance_again_ms.into_iter().chain([found_ms]).min();
+            } else {
+                moves.extend(astray);
+            }
+        }
+        for (topic_id, partition) in moves.into_iter().take(MOVES_PER_CHECK) {
             if let Some(slice) = self.home_of(topic_id, partition) {
                 self.enqueue_partitions(slice, PartitionIntent::Prefer { topic_id, partition, ticket: None });
             }

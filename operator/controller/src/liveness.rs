@@ -25,6 +25,8 @@ pub(crate) struct Liveness {
     heard_ms: BTreeMap<i32, u64>,
     /// When the last session of each broker ended that is in none.
     ended_ms: BTreeMap<i32, u64>,
+    /// The incarnation that each broker was last in session in, and when that came first.
+    met_ms: BTreeMap<i32, (u64, u64)>,
     /// All brokers looked dead at once, and none has been heard of since.
     distrusts_itself: bool,
     /// Something happened that a deadline may depend on.
@@ -48,10 +50,19 @@ impl Liveness {
     }
 
     /// The broker has a session.
-    pub(crate) fn admitted(&mut self, broker_id: i32, now_ms: u64) {
+    pub(crate) fn admitted(&mut self, Member { broker_id, incarnation }: Member, now_ms: u64) {
         self.heard_ms.insert(broker_id, now_ms);
         self.ended_ms.remove(&broker_id);
+        let met = self.met_ms.entry(broker_id).or_insert((incarnation, now_ms));
+        if met.0 != incarnation {
+            *met = (incarnation, now_ms);
+        }
         self.stirred = true;
+    }
+
+    /// When the broker first came in the last incarnation it was in session in, as far as this controller knows.
+    pub(crate) fn met_ms(&self, broker_id: i32) -> Option<u64> {
+        self.met_ms.get(&broker_id).map(|(_, met_ms)| *met_ms)
     }
 
     /// The broker has no session any more.
@@ -64,6 +75,7 @@ impl Liveness {
     pub(crate) fn forget(&mut self, broker_id: i32) {
         self.heard_ms.remove(&broker_id);
         self.ended_ms.remove(&broker_id);
+        self.met_ms.remove(&broker_id);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use taffrail_control::session::{ControllerRequest, ElectionKind, LogClaim, LogEnd, LogState, ToController};
 use taffrail_controller::Policy;
-use taffrail_controller::message::Event;
-use taffrail_protocol::ErrorCode;
+use taffrail_controller::directory::Directory;
+use taffrail_controller::message::{Event, Input};
+use taffrail_protocol::{ErrorCode, Uuid};
 
 use crate::cluster::{Cluster, elected};
 
@@ -247,4 +248,77 @@ fn leaders_go_back_to_preferred_replicas_where_a_broker_leads_too_few() {
     cluster.propose(2, vec![cluster.proposal(topic, 1, &both)]);
     cluster.pass(30_000, 500, &[1, 2]);
     assert_eq!(cluster.state(topic, 1).0, Some(2));
+}
+
+/// Two brokers that check the balance every 100 s, of which 1 came back 95 s after the start and is in sync.
+fn back_and_in_sync(name_ttl_ms: u64) -> (Cluster, Uuid) {
+    let policy = Policy { leader_imbalance_check_ms: 100_000, ..Policy::default() };
+    let mut cluster = Cluster::start(2, policy);
+    cluster.input(Input::Directory(Directory { name_ttl_ms, ..Directory::default() }));
+    let topic = cluster.create("t", &[&[1, 2]], &[]);
+    cluster.kill(1, &[2]);
+    cluster.pass(94_900, 100, &[2]);
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.propose(2, vec![cluster.proposal(topic, 0, &cluster.members(&[1, 2]))]);
+    (cluster, topic)
+}
+
+#[test]
+fn leaders_go_back_as_soon_as_clients_know_where_the_broker_is_and_no_sooner() {
+    let (mut cluster, topic) = back_and_in_sync(30_000);
+    cluster.pass(20_000, 500, &[1, 2]);
+    // The session breaks, and the same process opens another.
+    cluster.break_session(1);
+    cluster.connect(1, LogClaim::Clean);
+    let writes = cluster.writes;
+    cluster.pass(9_500, 500, &[1, 2]);
+    assert_eq!((cluster.state(topic, 0).0, cluster.writes), (Some(2), writes));
+    cluster.pass(500, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1), "the next check would be due in 75 s");
+    cluster.kill(1, &[2]);
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.propose(2, vec![cluster.proposal(topic, 0, &cluster.members(&[1, 2]))]);
+    cluster.pass(90_000, 500, &[1, 2]);
+    assert_eq!(
+        cluster.state(topic, 0).0,
+        Some(2),
+        "nobody waited for it when the balance was last looked at"
+    );
+    cluster.pass(10_000, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
+}
+
+#[test]
+fn a_broker_whose_name_is_not_known_yet_is_elected_when_it_has_to_be() {
+    let (mut cluster, topic) = back_and_in_sync(30_000);
+    cluster.kill(2, &[1]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
+}
+
+#[test]
+fn a_controller_that_takes_over_counts_from_when_it_meets_a_broker() {
+    let (mut cluster, topic) = back_and_in_sync(30_000);
+    cluster.pass(4_000, 500, &[1, 2]);
+    let policy = Policy { leader_imbalance_check_ms: 1_000, ..Policy::default() };
+    cluster.restart_controller(policy);
+    let directory = Directory { name_ttl_ms: 30_000, ..Directory::default() };
+    cluster.input(Input::Directory(directory));
+    cluster.pass(1_500, 500, &[]);
+    [1, 2].into_iter().for_each(|id| cluster.connect(id, LogClaim::Clean));
+    cluster.pass(29_500, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(2));
+    cluster.pass(1_000, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
+}
+
+#[test]
+fn a_broker_that_restarts_again_is_waited_for_again() {
+    let (mut cluster, topic) = back_and_in_sync(30_000);
+    cluster.pass(20_000, 500, &[1, 2]);
+    cluster.start_broker(1, LogClaim::Clean);
+    cluster.propose(2, vec![cluster.proposal(topic, 0, &cluster.members(&[1, 2]))]);
+    cluster.pass(29_500, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(2));
+    cluster.pass(500, 500, &[1, 2]);
+    assert_eq!(cluster.state(topic, 0).0, Some(1));
 }
