@@ -1,8 +1,7 @@
-//! What the operator knows of brokers better than they do: the racks of their nodes, and the addresses at which clients
-//! outside reach them.
+//! What the operator knows of brokers better than they do: the racks of their nodes, the addresses at which clients outside
+//! reach them, and who is about to go.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::ResourceExt;
@@ -12,18 +11,20 @@ use taffrail_crds::LogCluster;
 use taffrail_crds::logcluster::{ListenerSpec, ListenerType};
 
 use super::build::names::{Names, listener_name};
+use super::cordon::drains;
+use super::live::Host;
 use super::status::balancer_host;
 
-/// The directory of `cluster`, whose brokers run on `nodes` and have `services`, by name. What is not known is left out.
+/// The directory of `cluster`, whose brokers run on `hosts` and have `services`, by name. What is not known is left out.
 pub fn directory(
     cluster: &LogCluster,
-    nodes: &BTreeMap<i32, Arc<Node>>,
+    hosts: &BTreeMap<i32, Host>,
     services: &BTreeMap<String, Service>,
 ) -> Directory {
     let namespace = cluster.namespace().unwrap_or_default();
     let name = cluster.name_any();
     let names = Names::new(&namespace, &name);
-    let listing = |(id, node): (&i32, &Arc<Node>)| {
+    let listing = |(id, Host { node, .. }): (&i32, &Host)| {
         let external = cluster.spec.listeners.iter();
         let endpoints = external.filter_map(|listener| {
             let service = services.get(&names.external(&listener.name, *id))?;
@@ -32,8 +33,14 @@ pub fn directory(
         let rack = node.labels().get(&cluster.spec.brokers.rack.topology_key).cloned();
         (*id, Listing { rack, endpoints: endpoints.collect() })
     };
-    let leaving = nodes.keys().copied().filter(|id| *id >= cluster.spec.brokers.replicas).collect();
-    Directory { brokers: nodes.iter().map(listing).collect(), leaving }
+    let is_leaving = |id: &i32| *id >= cluster.spec.brokers.replicas;
+    let yielding = hosts.iter().filter(|(id, Host { pod, node })| is_leaving(id) || drains(node, pod));
+    Directory {
+        brokers: hosts.iter().map(listing).collect(),
+        leaving: hosts.keys().copied().filter(is_leaving).collect(),
+        yielding: yielding.map(|(id, _)| *id).collect(),
+        name_ttl_ms: cluster.spec.dns_ttl_seconds.unsigned_abs() * 1_000,
+    }
 }
 
 fn endpoint(listener: &ListenerSpec, node: &Node, service: &Service) -> Option<Endpoint> {
@@ -58,15 +65,21 @@ fn node_address(node: &Node) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
 
-    fn node(labels: serde_json::Value, addresses: &[(&str, &str)]) -> Arc<Node> {
+    fn host(node: serde_json::Value) -> Host {
+        Host { pod: Arc::default(), node: Arc::new(serde_json::from_value(node).unwrap()) }
+    }
+
+    fn node(labels: serde_json::Value, addresses: &[(&str, &str)]) -> Host {
         let addresses: Vec<_> =
             addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
-        let node = json!({"metadata": {"labels": labels}, "status": {"addresses": addresses}});
-        Arc::new(serde_json::from_value(node).unwrap())
+        host(json!({"metadata": {"labels": labels}, "status": {"addresses": addresses}}))
     }
 
     fn cluster() -> LogCluster {
@@ -110,5 +123,18 @@ mod tests {
         };
         let one = Listing { rack: None, endpoints: vec![endpoint("OUTSIDE", "10.0.0.2", 31001)] };
         assert_eq!(directory.brokers, BTreeMap::from([(0, zero), (1, one)]));
+    }
+
+    #[test]
+    fn brokers_yield_whose_nodes_are_drained_or_who_leave() {
+        let mut cluster = cluster();
+        (cluster.spec.brokers.replicas, cluster.spec.dns_ttl_seconds) = (3, 30);
+        let (free, cordoned) = (json!({}), json!({"spec": {"unschedulable": true}}));
+        let nodes = [(0, &free), (1, &cordoned), (2, &free), (3, &free), (4, &cordoned)];
+        let hosts = nodes.into_iter().map(|(id, node)| (id, host(node.clone()))).collect();
+        let directory = directory(&cluster, &hosts, &BTreeMap::new());
+        assert_eq!(directory.yielding, BTreeSet::from([1, 3, 4]));
+        assert_eq!(directory.leaving, BTreeSet::from([3, 4]));
+        assert_eq!(directory.name_ttl_ms, 30_000);
     }
 }

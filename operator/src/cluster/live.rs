@@ -27,6 +27,15 @@ use super::pods::broker_id;
 use crate::context::{Scope, api};
 use crate::fleet::ClusterKey;
 
+/// Where a broker runs.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its pod.
+    pub pod: Arc<Pod>,
+    /// The node that the pod is bound to.
+    pub node: Arc<Node>,
+}
+
 /// The children of LogClusters, of all kinds.
 #[derive(Clone)]
 pub struct Live {
@@ -121,13 +130,14 @@ impl Live {
         of(&self.pods, key)
     }
 
-    /// The nodes that the brokers of a cluster run on, by broker id.
-    pub fn nodes(&self, key: &ClusterKey) -> BTreeMap<i32, Arc<Node>> {
-        let node = |pod: &Arc<Pod>| {
+    /// Where the brokers of a cluster run, by broker id.
+    pub fn hosts(&self, key: &ClusterKey) -> BTreeMap<i32, Host> {
+        let host = |pod: Arc<Pod>| {
             let name = pod.spec.as_ref()?.node_name.as_deref()?;
-            Some((broker_id(pod)?, self.nodes.get(&ObjectRef::new(name))?))
+            let node = self.nodes.get(&ObjectRef::new(name))?;
+            Some((broker_id(&pod)?, Host { pod, node }))
         };
-        self.pods(key).iter().filter_map(node).collect()
+        self.pods(key).into_iter().filter_map(host).collect()
     }
 
     /// The claims of a cluster.
@@ -203,8 +213,8 @@ where
     (reader, controller.watches_stream(stream, cluster))
 }
 
-/// A store of all nodes, and the controller that looks at all clusters when one of them is labelled, cordoned or reached at
-/// another address.
+/// A store of all nodes, and the controller that looks at all clusters when one of them is labelled, cordoned, tainted or
+/// reached at another address.
 fn watched_nodes(
     client: &Client,
     controller: Controller<LogCluster>,
@@ -221,7 +231,10 @@ fn watched_nodes(
         let mut hasher = DefaultHasher::new();
         let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
         let addresses: Vec<_> = addresses.map(|address| (&address.type_, &address.address)).collect();
-        (node.labels(), addresses).hash(&mut hasher);
+        let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable);
+        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        let taints: Vec<_> = taints.map(|taint| (&taint.key, &taint.value, &taint.effect)).collect();
+        (node.labels(), addresses, unschedulable, taints).hash(&mut hasher);
         Some(hasher.finish())
     };
     let changes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod ask;
 pub mod build;
 pub mod claims;
+pub mod cordon;
 pub mod defaults;
 pub mod directory;
 pub mod drain;

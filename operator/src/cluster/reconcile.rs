@@ -137,8 +137,8 @@ impl Look {
         let seen =
             Observation::gather(&context.client, &self.work.live, &self.key, running.as_ref(), told_id).await;
         if let Some(running) = &running {
-            let nodes = self.work.live.nodes(&self.key);
-            running.handle.inform(directory(&self.cluster, &nodes, &seen.services)).await;
+            let hosts = self.work.live.hosts(&self.key);
+            running.handle.inform(directory(&self.cluster, &hosts, &seen.services)).await;
         }
         let problems = problems(&self.cluster, env!("CARGO_PKG_VERSION"));
         let hands_off = spec.pause || !problems.is_empty();
