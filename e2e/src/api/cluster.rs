@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use taffrail_control::session::{FromController, LogClaim, Registration, ToController};
+use taffrail_control::session::{
+    ControllerRequest, ElectionKind, FromController, LogClaim, NewTopic, Registration, ToController,
+};
 use taffrail_crds::{ClusterState, LogCluster};
 use taffrail_operator::cluster;
+use taffrail_operator::cluster::ask::ask;
 use taffrail_operator::cluster::build::ControllerAccess;
 use taffrail_operator::cluster::build::names::{POD_INDEX, TEMPLATE_HASH};
 use taffrail_operator::context::Context;
@@ -125,6 +128,41 @@ impl Scene {
         volumes.push(json!({"name": "data", "emptyDir": {}}));
         self.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
         Ok(())
+    }
+
+    /// Does what the scheduler does, for one pod.
+    async fn bind(&self, id: i32, node: &str) -> Result<()> {
+        let name = format!("{NAME}-{id}");
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": node}});
+        let (pods, parameters) = (self.api::<Pod>(), PostParams::default());
+        let _: Value = pods.create_subresource("binding", &name, &parameters, &binding).await?;
+        Ok(())
+    }
+
+    /// Asks the cluster's controller for something.
+    async fn ask(&self, what: &'static str, request: ControllerRequest) -> Result<()> {
+        let running = self.fleet.get(&ClusterKey::new(&self.namespace, NAME)).context("no controller")?;
+        Ok(ask(&running.handle, what, request).await?)
+    }
+
+    /// How many partitions each broker leads.
+    fn led(&self) -> Result<BTreeMap<i32, usize>> {
+        let running = self.fleet.get(&ClusterKey::new(&self.namespace, NAME)).context("no controller")?;
+        let (mut led, view) = (BTreeMap::new(), running.view.lock());
+        for leader in view.partitions().flat_map(|(_, partitions)| partitions).filter_map(|p| p.leader) {
+            *led.entry(leader.broker_id).or_default() += 1;
+        }
+        Ok(led)
+    }
+
+    /// Waits until brokers lead so many partitions each.
+    async fn lead(&self, wished: &[(i32, usize)]) -> Result<()> {
+        let wished = &BTreeMap::from_iter(wished.iter().copied());
+        eventually(&format!("brokers lead {wished:?}"), move || async move {
+            let led = self.led()?;
+            if led == *wished { Ok(Some(())) } else { bail!("they lead {led:?}") }
+        })
+        .await
     }
 
     /// Says of a pod what a kubelet would.
@@ -415,4 +453,52 @@ pub(crate) async fn changes_without_a_roll(stage: Stage<'_>) -> Result<String> {
     let pods = scene.api::<Pod>().list(&ListParams::default()).await?;
     ensure!(pods.items.len() == 3, "a broker was restarted");
     Ok("told and grown".to_owned())
+}
+
+/// Leaders leave the broker whose node is cordoned, and nobody gets them to go back before the node takes pods again.
+pub(crate) async fn cordon(stage: Stage<'_>) -> Result<String> {
+    let mut scene = Scene::begin(&stage)?;
+    scene.three_brokers(json!({"dnsTtlSeconds": 0})).await?;
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    let node = |id: i32| format!("cordon-{id}");
+    for id in 0..3 {
+        let metadata = ObjectMeta { name: Some(node(id)), ..ObjectMeta::default() };
+        nodes.create(&PostParams::default(), &Node { metadata, ..Node::default() }).await?;
+        scene.bind(id, &node(id)).await?;
+    }
+    let topic = NewTopic {
+        name: "received".into(),
+        partitions: Some(6),
+        replication_factor: Some(3),
+        ..NewTopic::default()
+    };
+    let create = ControllerRequest::CreateTopics { topics: vec![topic], validate_only: false };
+    scene.ask("make a topic", create).await?;
+    scene.lead(&[(0, 2), (1, 2), (2, 2)]).await?;
+
+    let cordon = async |id: i32, unschedulable: bool| {
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": unschedulable}}));
+        nodes.patch(&node(id), &PatchParams::default(), &patch).await
+    };
+    let begun = Instant::now();
+    cordon(0, true).await?;
+    let this = &scene;
+    eventually("the broker on the cordoned node leads nothing", move || async move {
+        let led = this.led()?;
+        if led.contains_key(&0) { bail!("brokers lead {led:?}") } else { Ok(Some(())) }
+    })
+    .await?;
+    let gone = begun.elapsed();
+    let prefer = || ControllerRequest::ElectLeaders { kind: ElectionKind::Preferred, partitions: None };
+    let refused = scene.ask("elect preferred leaders", prefer()).await;
+    ensure!(refused.is_err(), "leaders go back to a node that is being drained");
+
+    cordon(0, false).await?;
+    eventually("preferred leaders are elected", move || async move {
+        this.ask("elect preferred leaders", prefer()).await?;
+        Ok(Some(()))
+    })
+    .await?;
+    scene.lead(&[(0, 2), (1, 2), (2, 2)]).await?;
+    Ok(format!("leaders gone after {:.1} s", gone.as_secs_f64()))
 }

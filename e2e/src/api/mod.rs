@@ -62,6 +62,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cluster-children", |stage| cluster::children(stage).boxed()),
     ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
+    ("cluster-cordon", |stage| cluster::cordon(stage).boxed()),
     ("scale-30-brokers", |stage| scale::thirty_brokers(stage).boxed()),
     ("topics-life", |stage| topics::life(stage).boxed()),
     ("topics-of-clients", |stage| topics::clients(stage).boxed()),
