@@ -480,6 +480,8 @@ pub(crate) async fn cordon(stage: Stage<'_>) -> Result<String> {
         let patch = Patch::Merge(json!({"spec": {"unschedulable": unschedulable}}));
         nodes.patch(&node(id), &PatchParams::default(), &patch).await
     };
+    // Until the cluster is looked at for no other reason any more.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let begun = Instant::now();
     cordon(0, true).await?;
     let this = &scene;
