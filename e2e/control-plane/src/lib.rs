@@ -305,7 +305,11 @@ fn write_kubeconfig(at: &Path, port: u16) -> Result<PathBuf> {
 }
 
 /// Ports that nobody listens on, all of them held until the last is known.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+///
+/// # Errors
+///
+/// If the operating system gives none.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {

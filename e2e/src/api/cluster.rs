@@ -111,22 +111,8 @@ impl Scene {
         template.annotations.and_then(|all| all.get(TEMPLATE_HASH).cloned()).context("it has no hash")
     }
 
-    /// Does what the StatefulSet controller does, for one pod.
     async fn make_pod(&self, id: i32) -> Result<()> {
-        let spec = self.stateful_set().await?.spec.context("a StatefulSet without a spec")?;
-        let template = spec.template.metadata.context("a template without metadata")?;
-        let mut labels = template.labels.unwrap_or_default();
-        labels.insert(POD_INDEX.to_owned(), id.to_string());
-        let metadata = ObjectMeta {
-            name: Some(format!("{NAME}-{id}")),
-            labels: Some(labels),
-            annotations: template.annotations,
-            ..ObjectMeta::default()
-        };
-        let mut pod = serde_json::to_value(Pod { metadata, spec: spec.template.spec, status: None })?;
-        let volumes = pod["spec"]["volumes"].as_array_mut().context("a pod without volumes")?;
-        volumes.push(json!({"name": "data", "emptyDir": {}}));
-        self.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+        make_pod(&self.client, &self.stateful_set().await?, id).await?;
         Ok(())
     }
 
@@ -167,17 +153,14 @@ impl Scene {
 
     /// Says of a pod what a kubelet would.
     async fn say(&self, id: i32, status: Value) -> Result<()> {
-        let patch = Patch::Merge(json!({"status": status}));
-        self.api::<Pod>().patch_status(&format!("{NAME}-{id}"), &PatchParams::default(), &patch).await?;
-        Ok(())
+        say(&self.api(), id, status).await
     }
 
     /// A pod whose broker is registered and ready.
     async fn start(&mut self, id: i32) -> Result<()> {
         self.make_pod(id).await?;
         self.register(id).await?;
-        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        self.say(id, json!({"phase": "Running", "conditions": [ready]})).await
+        self.say(id, ready()).await
     }
 
     /// Registers a broker, which then says from time to time that it is alive.
@@ -279,6 +262,38 @@ impl Scene {
     }
 }
 
+/// Does what the StatefulSet controller does, for one pod.
+pub(super) async fn make_pod(client: &Client, set: &StatefulSet, id: i32) -> Result<Pod> {
+    let spec = set.spec.clone().context("a StatefulSet without a spec")?;
+    let template = spec.template.metadata.context("a template without metadata")?;
+    let mut labels = template.labels.unwrap_or_default();
+    labels.insert(POD_INDEX.to_owned(), id.to_string());
+    let metadata = ObjectMeta {
+        name: Some(format!("{NAME}-{id}")),
+        labels: Some(labels),
+        annotations: template.annotations,
+        ..ObjectMeta::default()
+    };
+    let mut pod = serde_json::to_value(Pod { metadata, spec: spec.template.spec, status: None })?;
+    let volumes = pod["spec"]["volumes"].as_array_mut().context("a pod without volumes")?;
+    volumes.push(json!({"name": "data", "emptyDir": {}}));
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
+    Ok(pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?)
+}
+
+/// Says of a pod what a kubelet would.
+pub(super) async fn say(pods: &Api<Pod>, id: i32, status: Value) -> Result<()> {
+    let patch = Patch::Merge(json!({"status": status}));
+    pods.patch_status(&format!("{NAME}-{id}"), &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// What a kubelet says of a pod that serves.
+pub(super) fn ready() -> Value {
+    let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    json!({"phase": "Running", "conditions": [ready]})
+}
+
 pub(super) fn rand_bytes() -> Result<[u8; 16]> {
     use std::io::Read;
     let mut bytes = [0; 16];
@@ -306,7 +321,7 @@ where
 }
 
 /// Requests that write, as the API server counts them; its own leases are left out.
-async fn writes(client: &Client) -> Result<BTreeMap<String, u64>> {
+pub(super) async fn writes(client: &Client) -> Result<BTreeMap<String, u64>> {
     let metrics = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let mut writes = BTreeMap::new();
     for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use futures_util::StreamExt;
-use futures_util::stream;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -39,12 +37,8 @@ const NAME: &str = "orders";
 const BROKERS: i32 = 3;
 /// How often a broker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// For how long nothing may be written where nothing happens.
-const QUIET: Duration = Duration::from_secs(20);
 /// For how long something must not happen.
 const NEVER: Duration = Duration::from_secs(6);
-/// The most status writes in a second.
-const MOST_WRITES: f64 = 20.0;
 
 /// An operator's work on Topics, and the brokers of one LogCluster.
 struct Scene {
@@ -477,70 +471,4 @@ pub(crate) async fn kind_removed(stage: Stage<'_>) -> Result<String> {
     let after = scene.is_ready("a").await?;
     ensure!(after.topic_id == before.topic_id, "it is another topic now: {after:?}");
     Ok("held while the kind was away".to_owned())
-}
-
-/// Status writes of Topics, as the API server counts them.
-async fn status_writes(client: &Client) -> Result<u64> {
-    let metrics = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
-    let is_one = |line: &&str| {
-        line.starts_with("apiserver_request_total{")
-            && line.contains("resource=\"topics\"")
-            && line.contains("subresource=\"status\"")
-            && ["APPLY", "PATCH", "PUT"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")))
-    };
-    let counts = metrics.lines().filter(is_one).filter_map(|line| line.rsplit_once(' '));
-    Ok(counts.filter_map(|(_, count)| count.parse::<f64>().ok()).sum::<f64>() as u64)
-}
-
-/// Five hundred at once are made at once, and say so at no more than twenty a second.
-pub(crate) async fn five_hundred(stage: Stage<'_>) -> Result<String> {
-    const TOPICS: usize = 500;
-    let scene = Scene::begin(&stage, 0).await?;
-    let (begun, before) = (Instant::now(), status_writes(&scene.client).await?);
-    let spec = json!({"partitions": 2, "replicationFactor": 2});
-    let (people, spec) = (&scene, &spec);
-    let applied = stream::iter(0..TOPICS)
-        .map(|i| async move { people.apply(&format!("t{i}"), spec.clone()).await })
-        .buffer_unordered(16);
-    let watched = async {
-        let (mut most, mut last, mut made) = (0, (Instant::now(), before), None);
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let now = (Instant::now(), status_writes(&scene.client).await?);
-            let rate = (now.1 - last.1) as f64 / (now.0 - last.0).as_secs_f64();
-            (most, last) = (most.max(rate.ceil() as u64), now);
-            let running = scene.fleet.get(&scene.key).context("no controller runs")?;
-            if made.is_none() && running.view.lock().topics.len() == TOPICS {
-                made = Some(begun.elapsed());
-            }
-            let listed = scene.api::<Topic>().list(&ListParams::default()).await?;
-            let is_ready = |object: &Topic| {
-                let status = object.status.as_ref();
-                status.is_some_and(|it| it.conditions.iter().any(|it| it.status == "True"))
-            };
-            if listed.items.iter().filter(|object| is_ready(object)).count() == TOPICS {
-                return Ok::<_, anyhow::Error>((most, made.unwrap_or_default(), now.1 - before));
-            }
-            ensure!(begun.elapsed() < Duration::from_secs(240), "they are not ready after four minutes");
-        }
-    };
-    let (applied, watched) = tokio::join!(applied.collect::<Vec<_>>(), watched);
-    applied.into_iter().collect::<Result<Vec<_>>>()?;
-    let (most, made, writes) = watched?;
-    let ready = begun.elapsed();
-    // Over all of the time: how many fall into one second depends on when the API server is asked.
-    let pace = writes as f64 / ready.as_secs_f64();
-    ensure!(pace <= MOST_WRITES, "{pace:.1} status writes a second");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = status_writes(&scene.client).await?;
-    tokio::time::sleep(QUIET).await;
-    let quiet = status_writes(&scene.client).await? - before;
-    ensure!(quiet == 0, "{quiet} status writes while nothing happened");
-    Ok(format!(
-        "{TOPICS} made after {:.1} s, all say so after {:.1} s: {writes} status writes, at most {most} a second, 0 in {} s \
-         of quiet",
-        made.as_secs_f64(),
-        ready.as_secs_f64(),
-        QUIET.as_secs()
-    ))
 }
