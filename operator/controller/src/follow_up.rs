@@ -235,7 +235,7 @@ impl Controller {
             }
             told.extend(old.map(|old| reassignment::events(old, topic)));
             let known = topic.partitions.iter().filter_map(|p| Some((p, old?.partition(p.partition)?)));
-            for (record, was) in known.filter(|(record, was)| record != was) {
+            for (record, was) in known.filter(|(record, was)| &***record != *was) {
                 moved += 1;
                 without_leader += usize::from(record.leader.is_none());
                 if let Some(leader) = record.leader.filter(|_| record.unclean_epoch != was.unclean_epoch) {

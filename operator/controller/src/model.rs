@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use taffrail_control::session;
@@ -526,29 +527,54 @@ pub struct SliceTopic {
     pub name: String,
     /// Its creation.
     pub creation: u64,
-    /// By partition.
-    pub partitions: Vec<PartitionState>,
+    /// By partition. Shared: the content that is committed, the one that is being written and the one on its way to the
+    /// store differ in few of them.
+    #[serde(with = "shared")]
+    pub partitions: Vec<Arc<PartitionState>>,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,
 }
 
+/// Records that are shared stand in JSON as others do.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::PartitionState;
+
+    pub(super) fn serialize<S: Serializer>(
+        records: &[Arc<PartitionState>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(records.iter().map(Arc::as_ref))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Arc<PartitionState>>, D::Error> {
+        let records = Vec::<PartitionState>::deserialize(deserializer)?;
+        Ok(records.into_iter().map(Arc::new).collect())
+    }
+}
+
 impl SliceTopic {
     /// One partition's record.
     pub fn partition(&self, partition: i32) -> Option<&PartitionState> {
-        self.partitions.binary_search_by_key(&partition, |p| p.partition).ok().map(|at| &self.partitions[at])
+        self.partitions.binary_search_by_key(&partition, |p| p.partition).ok().map(|at| &*self.partitions[at])
     }
 
     /// The same, to be changed.
     pub fn partition_mut(&mut self, partition: i32) -> Option<&mut PartitionState> {
         let found = self.partitions.binary_search_by_key(&partition, |p| p.partition);
-        found.ok().map(|at| &mut self.partitions[at])
+        found.ok().map(|at| Arc::make_mut(&mut self.partitions[at]))
     }
 
     /// Adds a record, unless the partition has one; whether it was added.
     pub fn insert(&mut self, record: PartitionState) -> bool {
         let position = self.partitions.binary_search_by_key(&record.partition, |p| p.partition);
-        position.map_err(|at| self.partitions.insert(at, record)).is_err()
+        position.map_err(|at| self.partitions.insert(at, Arc::new(record))).is_err()
     }
 }
 

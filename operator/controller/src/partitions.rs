@@ -1,6 +1,7 @@
 //! Decisions on a [`PartitionSlice`]: records made, removed, mended, and changed as somebody asks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use taffrail_control::session::{ApiError, HeldPartition, IsrProposal, IsrRefusal};
 use taffrail_protocol::{ErrorCode, Uuid};
@@ -211,7 +212,7 @@ pub(crate) fn mend(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool {
     for topic in &mut slice.topics {
         for record in &mut topic.partitions {
             if let Some(next) = election::mend(record, &outlook.on(topic.topic_id, record.partition)) {
-                *record = next;
+                *record = Arc::new(next);
                 changed = true;
             }
         }
@@ -249,14 +250,14 @@ pub(crate) fn has_ended_moves(
     outlook: &Outlook<'_>,
     min_insync_replicas: impl Fn(Uuid) -> Option<i32>,
 ) -> bool {
-    let moving = |topic: &&SliceTopic| topic.partitions.iter().any(PartitionState::is_moving);
+    let moving = |topic: &&SliceTopic| topic.partitions.iter().any(|record| record.is_moving());
     slice.topics.iter().filter(moving).any(|topic| {
         let wanted = min_insync_replicas(topic.topic_id);
         let ended = |record: &PartitionState| {
             let view = outlook.on(topic.topic_id, record.partition);
             wanted.is_some_and(|wanted| reassignment::ended(record, wanted, &view).is_some())
         };
-        topic.partitions.iter().any(ended)
+        topic.partitions.iter().any(|record| ended(record))
     })
 }
 
@@ -272,7 +273,7 @@ pub(crate) fn end_moves(
             let wanted = min_insync_replicas(topic.topic_id);
             let view = outlook.on(topic.topic_id, record.partition);
             if let Some(ended) = wanted.and_then(|wanted| reassignment::ended(record, wanted, &view)) {
-                *record = ended;
+                *record = Arc::new(ended);
                 changed = true;
             }
         }
@@ -285,7 +286,7 @@ pub(crate) fn set_min_isr(slice: &mut PartitionSlice, topic_id: Uuid, min_insync
     let mut changed = false;
     for record in slice.topic_mut(topic_id).into_iter().flat_map(|topic| &mut topic.partitions) {
         if let Some(after) = reassignment::with_min_isr(record, min_insync_replicas) {
-            *record = after;
+            *record = Arc::new(after);
             changed = true;
         }
     }

@@ -246,7 +246,7 @@ impl History {
                     for record in &topic.partitions {
                         record.is_sound().unwrap();
                         let was = before.topic(topic.topic_id).and_then(|t| t.partition(record.partition));
-                        if let Some(was) = was.filter(|was| *was != record) {
+                        if let Some(was) = was.filter(|was| **was != **record) {
                             record.follows(was).unwrap();
                             self.elected(topic.topic_id, was, record);
                         }
@@ -256,7 +256,7 @@ impl History {
                         let key = (topic.topic_id, record.partition, record.partition_epoch);
                         let known = self.records.entry(key).or_default();
                         if !known.contains(record) {
-                            known.push(record.clone());
+                            known.push(record.as_ref().clone());
                         }
                     }
                 }
@@ -704,7 +704,7 @@ impl World {
         let topics: Vec<_> = slices.flat_map(|slice| slice.topics).collect();
         let topic = topics.get(which % topics.len().max(1))?;
         let record = topic.partitions.get(which % topic.partitions.len().max(1))?;
-        Some((topic.topic_id, record.clone()))
+        Some((topic.topic_id, record.as_ref().clone()))
     }
 
     fn say(&mut self, at: usize, broker: i32, message: impl FnOnce(u64) -> ToController) {
