@@ -216,7 +216,8 @@ impl Controller {
             Input::Changed { key, version } => self.on_changed(key, version),
             Input::Said { session, message } => self.on_said(session, message),
             Input::Deposed { active } => self.step_down(active),
-            Input::Watch { session } => self.on_watch(session),
+            Input::Watch { session } => self.on_watch(session, true),
+            Input::Attend { session } => self.on_watch(session, false),
             Input::Wished { topic, topic_id, wish } => self.on_wished(topic, topic_id, wish),
             Input::Configured(policy) => self.on_configured(policy),
             Input::Directory(directory) => self.on_directory(directory),
@@ -241,15 +242,15 @@ impl Controller {
         }
     }
 
-    /// Somebody wants to see the cluster.
-    fn on_watch(&mut self, session: SessionId) {
+    /// Somebody wants to see the cluster, all of it or what changes from now on.
+    fn on_watch(&mut self, session: SessionId, all: bool) {
         if !self.is_ready() {
             return self.close_session(session);
         }
         self.tell_pending();
         self.sessions.insert(session, Session { watches: true, ..Session::default() });
-        let snapshot = self.snapshot(&[]);
-        self.outputs.push(Output::Send { session, message: FromController::Update(snapshot) });
+        let update = if all { self.snapshot(&[]) } else { self.published.now() };
+        self.outputs.push(Output::Send { session, message: FromController::Update(update) });
     }
 
     fn on_wished(&mut self, name: String, topic_id: Uuid, wish: Option<TopicWish>) {

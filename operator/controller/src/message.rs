@@ -50,6 +50,12 @@ pub enum Input {
         /// The session.
         session: SessionId,
     },
+    /// As [`Input::Watch`], for somebody who sees the cluster elsewhere: in place of the snapshot, an update with nothing but its
+    /// version.
+    Attend {
+        /// The session.
+        session: SessionId,
+    },
     /// It is to be remembered which object wishes for a topic. Passed over if there is no such topic, or nothing can be
     /// decided now; who watches sees what came of it.
     Wished {

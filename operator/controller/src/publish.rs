@@ -133,6 +133,11 @@ impl Published {
         Some(Arc::new(ClusterUpdate { version: self.version, ..pending }))
     }
 
+    /// An update that changes nothing: where brokers are by now.
+    pub(crate) fn now(&self) -> Arc<ClusterUpdate> {
+        Arc::new(ClusterUpdate { version: self.version, ..ClusterUpdate::default() })
+    }
+
     /// Everything but the topics' slices of which the broker that has just registered holds the same. `record` finds a
     /// partition's record.
     pub(crate) fn snapshot<'a>(

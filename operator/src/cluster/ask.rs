@@ -48,7 +48,7 @@ pub async fn ask(
 }
 
 async fn exchange(handle: &ControllerHandle, request: ControllerRequest) -> Option<ControllerResponse> {
-    let mut session = handle.watch();
+    let mut session = handle.attend();
     session.sender.send(ToController::Request { request_id: 1, request }).await.ok()?;
     loop {
         if let FromController::Response { response, .. } = session.receiver.recv().await? {

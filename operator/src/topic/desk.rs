@@ -70,7 +70,8 @@ impl Desk {
         loop {
             match self.shared.context.fleet.get(&self.key) {
                 Some(running) => {
-                    let session = running.handle.watch();
+                    // What there is, the view shows.
+                    let session = running.handle.attend();
                     let told_something = Sitting::new(&self, running).run(session).await;
                     if told_something {
                         alone_since = Instant::now();

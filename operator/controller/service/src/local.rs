@@ -104,6 +104,17 @@ pub enum StartControllerError {
     Thread(io::Error),
 }
 
+/// Whose a session is.
+#[derive(Clone, Copy)]
+enum Visitor {
+    /// A broker's.
+    Broker,
+    /// Somebody's who sees all of the cluster.
+    Watcher,
+    /// Somebody's who asks for something.
+    Attendant,
+}
+
 /// What reaches the controller's thread.
 enum Arrival {
     /// A new session: where its messages go, and what ends when it does.
@@ -111,8 +122,7 @@ enum Arrival {
         session: SessionId,
         outbox: mpsc::Sender<FromController>,
         ended: oneshot::Sender<()>,
-        /// It is no broker's.
-        watches: bool,
+        visitor: Visitor,
     },
     /// What holds for the whole cluster has changed.
     Configured(ClusterDefaults),
@@ -257,17 +267,23 @@ impl ControllerHandle {
 
     /// Opens a broker's session. If the controller has stopped, the session is over at once.
     pub fn connect(&self) -> BrokerEnd {
-        self.open(false)
+        self.open(Visitor::Broker)
     }
 
     /// Opens a session for somebody who is no broker: told a snapshot and then every update, and answered as a broker is.
     /// It is over at once if the controller has stopped or has not read its store yet, and when it is the active one no
     /// more; then another may be opened.
     pub fn watch(&self) -> BrokerEnd {
-        self.open(true)
+        self.open(Visitor::Watcher)
     }
 
-    fn open(&self, watches: bool) -> BrokerEnd {
+    /// As [`ControllerHandle::watch`], for somebody who asks for something and sees the cluster elsewhere: told the version that
+    /// it has, and then every update.
+    pub fn attend(&self) -> BrokerEnd {
+        self.open(Visitor::Attendant)
+    }
+
+    fn open(&self, visitor: Visitor) -> BrokerEnd {
         let (broker_end, controller_end) = session::session();
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (outbox, mut messages) = mpsc::channel(OUTBOX);
@@ -282,7 +298,7 @@ impl ControllerHandle {
             }
         });
         self.runtime.spawn(async move {
-            let connected = Arrival::Connected { session, outbox, ended: ended_sender, watches };
+            let connected = Arrival::Connected { session, outbox, ended: ended_sender, visitor };
             if inbox.send(connected).await.is_err() {
                 return;
             }
@@ -410,12 +426,13 @@ impl<S: AskStore> Shell<S> {
     fn arrive(&mut self, arrival: Arrival, requests: &mut Vec<StoreRequest>) -> bool {
         let input = match arrival {
             Arrival::Stop => return false,
-            Arrival::Connected { session, outbox, ended, watches } => {
+            Arrival::Connected { session, outbox, ended, visitor } => {
                 self.brokers.insert(session, Connected { outbox, _ended: ended });
-                if !watches {
-                    return true;
+                match visitor {
+                    Visitor::Broker => return true,
+                    Visitor::Watcher => Input::Watch { session },
+                    Visitor::Attendant => Input::Attend { session },
                 }
-                Input::Watch { session }
             }
             Arrival::Wished { topic, topic_id, wish } => Input::Wished { topic, topic_id, wish },
             Arrival::Configured(defaults) => Input::Configured(defaults.policy(&self.store)),

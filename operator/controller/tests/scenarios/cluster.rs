@@ -166,11 +166,23 @@ impl Cluster {
 
     /// Somebody watches, who goes by `id` here and is no broker.
     pub fn watch(&mut self, id: i32) {
+        let session = self.visit(id);
+        self.input(Input::Watch { session });
+        self.settle();
+    }
+
+    /// The same, for somebody who sees the cluster elsewhere.
+    pub fn attend(&mut self, id: i32) {
+        let session = self.visit(id);
+        self.input(Input::Attend { session });
+        self.settle();
+    }
+
+    fn visit(&mut self, id: i32) -> SessionId {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         self.brokers.insert(id, Broker { session: Some(session), ..Broker::default() });
-        self.input(Input::Watch { session });
-        self.settle();
+        session
     }
 
     pub fn say(&mut self, id: i32, message: ToController) {

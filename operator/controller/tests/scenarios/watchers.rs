@@ -1,8 +1,10 @@
 //! Those who are no brokers: they see the cluster, and ask for what brokers ask for.
 
+use std::sync::Arc;
+
 use taffrail_control::session::{
-    AfterWish, ControllerRequest, ControllerResponse, FromController, LogClaim, NewTopic, ToController,
-    TopicRef, TopicWish,
+    AfterWish, ClusterUpdate, ControllerRequest, ControllerResponse, FromController, LogClaim, NewTopic,
+    ToController, TopicRef, TopicWish,
 };
 use taffrail_controller::message::Input;
 use taffrail_controller::{Controller, Policy};
@@ -42,6 +44,24 @@ fn a_watcher_is_answered_after_it_was_told_what_came_of_its_request() {
     let topic_id = results[0].as_ref().unwrap().topic_id;
     let is_told = |message: &FromController| matches!(message, FromController::Update(update) if update.topics.iter().any(|t| t.topic_id == topic_id));
     assert!(inbox[..inbox.len() - 1].iter().any(is_told));
+}
+
+#[test]
+fn an_attendant_is_told_no_snapshot_but_the_version_and_then_what_changes() {
+    let mut cluster = Cluster::start(1, Policy::default());
+    cluster.create("before", &[&[1]], &[]);
+    cluster.watch(WATCHER);
+    let version = cluster.snapshot(WATCHER).version;
+    cluster.attend(WATCHER);
+    let nothing = ClusterUpdate { version, ..ClusterUpdate::default() };
+    assert_eq!(cluster.brokers[&WATCHER].inbox, [FromController::Update(Arc::new(nothing))]);
+    let topics = vec![NewTopic { name: "after".into(), ..NewTopic::default() }];
+    let request = ControllerRequest::CreateTopics { topics, validate_only: false };
+    cluster.say(WATCHER, ToController::Request { request_id: 7, request });
+    cluster.settle();
+    let inbox = &cluster.brokers[&WATCHER].inbox;
+    assert!(matches!(inbox.last(), Some(FromController::Response { request_id: 7, .. })), "{inbox:?}");
+    assert!(matches!(&inbox[1], FromController::Update(update) if update.version > version), "{inbox:?}");
 }
 
 #[test]
