@@ -105,7 +105,9 @@ pub struct TopicView {
 
 impl TopicView {
     fn new(record: TopicRecord) -> Self {
-        Self { record, partitions: Vec::new(), wish: None, counts: Counts::default() }
+        // Thousands of topics have no room to spare in each.
+        let partitions = Vec::with_capacity(usize::try_from(record.partition_count).unwrap_or(0));
+        Self { record, partitions, wish: None, counts: Counts::default() }
     }
 
     /// Takes over a partition's record.

@@ -120,7 +120,9 @@ where
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     watcher(api::<K>(client, scope), watcher::Config::default()).default_backoff().modify(|object| {
+        // What is not looked at is more than the rest: who wrote which field, and what kubectl applied last.
         object.meta_mut().managed_fields = None;
+        object.meta_mut().annotations = None;
     })
 }
 
