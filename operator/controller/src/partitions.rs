@@ -235,7 +235,7 @@ pub(crate) fn relieve(slice: &mut PartitionSlice, outlook: &Outlook<'_>) -> bool
     for topic in &mut slice.topics {
         for record in &mut topic.partitions {
             if let Some(next) = election::relieve(record, &outlook.on(topic.topic_id, record.partition)) {
-                *record = next;
+                *record = Arc::new(next);
                 changed = true;
             }
         }
