@@ -1,6 +1,7 @@
 //! Whether the cluster has healed, and what must hold when it has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use taffrail_controller::model::{Object, PartitionState};
 
@@ -31,12 +32,12 @@ impl World {
         self.at(PERIOD_MS, Event::Looks);
     }
 
-    fn records(&self) -> BTreeMap<Tp, PartitionState> {
+    fn records(&self) -> BTreeMap<Tp, Arc<PartitionState>> {
         let mut records = BTreeMap::new();
         for object in self.store.objects() {
             if let Object::Partitions(slice) = object {
                 for topic in slice.topics {
-                    let of = |record: PartitionState| ((topic.topic_id, record.partition), record);
+                    let of = |record: Arc<PartitionState>| ((topic.topic_id, record.partition), record);
                     records.extend(topic.partitions.into_iter().map(of));
                 }
             }

@@ -56,13 +56,7 @@ pub(crate) async fn five_thousand(stage: Stage<'_>) -> Result<String> {
 async fn run(stage: Stage<'_>, topics: usize, quiet: Duration) -> Result<String> {
     let directory = tempfile::tempdir()?;
     let mut scene = Scene::begin(&stage, directory.path()).await?;
-    let mut figures = vec![scene.memory()?];
-    for figure in
-        [scene.make_topics(topics).await, scene.rest(quiet).await, scene.lose_a_broker(&stage).await]
-    {
-        figures.push(figure.with_context(|| scene.operator.log())?);
-        figures.push(scene.memory()?);
-    }
+    let figures = scene.play(&stage, topics, quiet).await.with_context(|| scene.operator.log())?;
     let (figures, (_, most)) = (figures.join("; "), scene.operator.memory()?);
     ensure!(most <= MOST_MEMORY, "the operator took {:.1} MiB: {figures}", mib(most));
     Ok(figures)
@@ -129,6 +123,15 @@ impl Scene {
         .await
         .with_context(|| scene.operator.log())?;
         Ok(scene)
+    }
+
+    /// One after the other, with what the operator takes after each.
+    async fn play(&mut self, stage: &Stage<'_>, topics: usize, quiet: Duration) -> Result<Vec<String>> {
+        let mut figures = vec![self.memory()?];
+        figures.extend([self.make_topics(topics).await?, self.memory()?]);
+        figures.extend([self.rest(quiet).await?, self.memory()?]);
+        figures.extend([self.lose_a_broker(stage).await?, self.memory()?]);
+        Ok(figures)
     }
 
     fn topics(&self) -> Api<Topic> {

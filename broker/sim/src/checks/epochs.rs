@@ -25,7 +25,7 @@ impl Epochs {
         for topic in &after.topics {
             for record in &topic.partitions {
                 let was = before.topic(topic.topic_id).and_then(|topic| topic.partition(record.partition));
-                let Some(was) = was.filter(|was| *was != record) else { continue };
+                let Some(was) = was.filter(|was| *was != &**record) else { continue };
                 record.is_sound().and_then(|()| record.follows(was)).map_err(|rule| {
                     let tp = name((topic.topic_id, record.partition));
                     Violation::new("epochs", format!("{tp}: {was:?} became {record:?}: {rule}"))
