@@ -10,6 +10,9 @@ use super::{InvalidMessageError, LONGEST_REQUEST_BYTES, PIECE_BYTES, from, proto
 use crate::session::{ApiError, ClusterUpdate, ControllerResponse, FromController, ToController};
 use taffrail_protocol::ErrorCode;
 
+/// What a message is cut into.
+pub type Cut<W> = Box<dyn Iterator<Item = W> + Send>;
+
 /// A message of a session, on its way into the contract's messages and out of them.
 pub trait Pieces: Sized + Send + 'static {
     /// The contract's message.
@@ -20,7 +23,7 @@ pub trait Pieces: Sized + Send + 'static {
     /// # Errors
     /// A message that is too long gives the one that stands in for it: the answer for whoever waits for one, to be given
     /// on this side.
-    fn cut(self) -> Result<VecDeque<Self::Wire>, FromController>;
+    fn cut(self) -> Result<Cut<Self::Wire>, FromController>;
 
     /// The message, and whether another piece follows.
     ///
@@ -117,10 +120,10 @@ fn from_pieces(
 impl Pieces for ToController {
     type Wire = proto::ToController;
 
-    fn cut(self) -> Result<VecDeque<Self::Wire>, FromController> {
+    fn cut(self) -> Result<Cut<Self::Wire>, FromController> {
         use proto::to_controller::Message as M;
         let one = |message| VecDeque::from([proto::ToController { message: Some(message), more: false }]);
-        Ok(match self {
+        let pieces = match self {
             Self::Register(registration) => one(M::Register(to::registration(registration))),
             Self::Heartbeat { incarnation, applied_version } => {
                 one(M::Heartbeat(proto::Heartbeat { incarnation, applied_version }))
@@ -161,7 +164,8 @@ impl Pieces for ToController {
                 }
                 one(M::Request(message))
             }
-        })
+        };
+        Ok(Box::new(pieces.into_iter()))
     }
 
     fn read(wire: Self::Wire) -> Result<(Self, bool), InvalidMessageError> {
@@ -211,16 +215,16 @@ fn too_long(code: ErrorCode, what: &str) -> ControllerResponse {
 impl Pieces for FromController {
     type Wire = proto::FromController;
 
-    fn cut(self) -> Result<VecDeque<Self::Wire>, FromController> {
+    fn cut(self) -> Result<Cut<Self::Wire>, FromController> {
         use proto::from_controller::Message as M;
         let one = |message| from_pieces([message]);
-        Ok(match self {
+        let pieces = match self {
             Self::Registered { cluster_id, incarnation, rack, endpoints, features } => {
                 one(M::Registered(to::registered(cluster_id, incarnation, rack, endpoints, features)))
             }
             Self::Redirect { active } => one(M::Redirect(proto::Redirect { active })),
             Self::Refused { reason } => one(M::Refused(proto::Refused { reason })),
-            Self::Update(update) => from_pieces(UpdateCutter::cut(&update).into_iter().map(M::Update)),
+            Self::Update(update) => return Ok(Box::new(UpdateCutter::new(update))),
             Self::Response { request_id, response } => {
                 let mut message = to::response(request_id, response);
                 if message.encoded_len() > LONGEST_REQUEST_BYTES {
@@ -239,7 +243,8 @@ impl Pieces for FromController {
                 from_pieces(parts.into_iter().map(query))
             }
             Self::ShutdownGranted => one(M::ShutdownGranted(proto::ShutdownGranted {})),
-        })
+        };
+        Ok(Box::new(pieces.into_iter()))
     }
 
     fn read(wire: Self::Wire) -> Result<(Self, bool), InvalidMessageError> {
@@ -273,55 +278,95 @@ fn is_same_update(update: &ClusterUpdate, later: &ClusterUpdate) -> bool {
     (update.version, update.snapshot) == (later.version, later.snapshot)
 }
 
-/// Cuts an update, element by element.
+/// Cuts an update, element by element, each piece when it is asked for: as many sessions as there are brokers may be told a
+/// whole snapshot at the same time.
 struct UpdateCutter {
-    version: u64,
-    snapshot: bool,
-    whole: Vec<proto::ClusterUpdate>,
-    begun: proto::ClusterUpdate,
-    bytes: usize,
+    update: Arc<ClusterUpdate>,
+    begun: bool,
+    ended: bool,
+    /// How much of each list is cut.
+    brokers: usize,
+    topics: usize,
+    removed_topics: usize,
+    partitions: usize,
+    broker_configs: usize,
 }
 
 impl UpdateCutter {
-    fn cut(update: &ClusterUpdate) -> Vec<proto::ClusterUpdate> {
-        let (version, snapshot) = (update.version, update.snapshot);
-        let unchanged_slices = update.unchanged_slices.clone();
-        let begun = proto::ClusterUpdate { version, snapshot, unchanged_slices, ..Default::default() };
-        let mut cutter = Self { version, snapshot, whole: Vec::new(), begun, bytes: 0 };
-        cutter.add(&update.brokers, to::broker_record, |begun| &mut begun.brokers);
-        cutter.begun.removed_brokers.clone_from(&update.removed_brokers);
-        cutter.add(&update.topics, to::topic_record, |begun| &mut begun.topics);
-        for topic_id in &update.removed_topics {
-            let id = to::removed_topic(*topic_id);
-            cutter.make_room(id.len() + 2);
-            cutter.begun.removed_topics.push(id);
-        }
-        cutter.add(&update.partitions, to::partition_record, |begun| &mut begun.partitions);
-        cutter.add(&update.broker_configs, to::broker_config, |begun| &mut begun.broker_configs);
-        cutter.whole.push(cutter.begun);
-        cutter.whole
+    fn new(update: Arc<ClusterUpdate>) -> Self {
+        let (begun, ended) = (false, false);
+        let (brokers, topics, removed_topics, partitions, broker_configs) = (0, 0, 0, 0, 0);
+        Self { update, begun, ended, brokers, topics, removed_topics, partitions, broker_configs }
     }
+}
 
-    fn add<A, B: Message>(
+impl Iterator for UpdateCutter {
+    type Item = proto::FromController;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let update = &*self.update;
+        let mut piece = proto::ClusterUpdate {
+            version: update.version,
+            snapshot: update.snapshot,
+            ..proto::ClusterUpdate::default()
+        };
+        if !std::mem::replace(&mut self.begun, true) {
+            piece.unchanged_slices.clone_from(&update.unchanged_slices);
+            piece.removed_brokers.clone_from(&update.removed_brokers);
+        }
+        let mut room = Room { bytes: 0 };
+        let more = room.is_short(&update.brokers, &mut self.brokers, to::broker_record, &mut piece.brokers)
+            || room.is_short(&update.topics, &mut self.topics, to::topic_record, &mut piece.topics)
+            || room.is_short(
+                &update.removed_topics,
+                &mut self.removed_topics,
+                |topic_id| to::removed_topic(*topic_id),
+                &mut piece.removed_topics,
+            )
+            || room.is_short(
+                &update.partitions,
+                &mut self.partitions,
+                to::partition_record,
+                &mut piece.partitions,
+            )
+            || room.is_short(
+                &update.broker_configs,
+                &mut self.broker_configs,
+                to::broker_config,
+                &mut piece.broker_configs,
+            );
+        self.ended = !more;
+        Some(proto::FromController { message: Some(proto::from_controller::Message::Update(piece)), more })
+    }
+}
+
+/// What a piece has taken up.
+struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Puts elements of a list into a piece, from the one at `at` on. Whether there is no room for all.
+    fn is_short<A, B: Message>(
         &mut self,
         items: &[A],
+        at: &mut usize,
         convert: impl Fn(&A) -> B,
-        list: impl Fn(&mut proto::ClusterUpdate) -> &mut Vec<B>,
-    ) {
-        for item in items {
+        into: &mut Vec<B>,
+    ) -> bool {
+        while let Some(item) = items.get(*at) {
             let item = convert(item);
-            self.make_room(item.encoded_len());
-            list(&mut self.begun).push(item);
+            let bytes = self.bytes + item.encoded_len();
+            if self.bytes > 0 && bytes > PIECE_BYTES {
+                return true;
+            }
+            self.bytes = bytes;
+            into.push(item);
+            *at += 1;
         }
-    }
-
-    fn make_room(&mut self, bytes: usize) {
-        if self.bytes > 0 && self.bytes + bytes > PIECE_BYTES {
-            let (version, snapshot) = (self.version, self.snapshot);
-            let next = proto::ClusterUpdate { version, snapshot, ..Default::default() };
-            self.whole.push(std::mem::replace(&mut self.begun, next));
-            self.bytes = 0;
-        }
-        self.bytes += bytes;
+        false
     }
 }

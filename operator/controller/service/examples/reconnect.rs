@@ -28,7 +28,7 @@ fn registration(slices: Vec<SliceDigest>) -> Registration {
 
 /// How many bytes a message takes on its way.
 fn bytes<M: Pieces>(message: M) -> usize {
-    message.cut().ok().unwrap().iter().map(Message::encoded_len).sum()
+    message.cut().ok().unwrap().map(|piece| piece.encoded_len()).sum()
 }
 
 async fn open(remote: &RemoteController, slices: Vec<SliceDigest>) -> (BrokerEnd, Arc<ClusterUpdate>) {
