@@ -136,7 +136,7 @@ impl Scene {
         let running = self.fleet.get(&ClusterKey::new(&self.namespace, NAME)).context("no controller")?;
         let (mut led, view) = (BTreeMap::new(), running.view.lock());
         for leader in view.partitions().flat_map(|(_, partitions)| partitions).filter_map(|p| p.leader) {
-            *led.entry(leader.broker_id).or_default() += 1;
+            *led.entry(leader).or_default() += 1;
         }
         Ok(led)
     }

@@ -13,8 +13,7 @@ use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 use taffrail_control::session::{
     BrokerEnd, ConfigChange, ConfigOp, ConfigResource, ControllerRequest, ControllerResponse, FromController,
-    IsrProposal, LogClaim, Member, NewTopic, PartitionRecord, PartitionSize, Registration, ToController,
-    TopicRef,
+    IsrProposal, LogClaim, Member, NewTopic, PartitionSize, Registration, ToController, TopicRef,
 };
 use taffrail_crds::{LogCluster, Topic, TopicStatus};
 use taffrail_operator::cluster::build::ControllerAccess;
@@ -22,7 +21,7 @@ use taffrail_operator::cluster::build::names::owner;
 use taffrail_operator::cluster::defaults::cluster_defaults;
 use taffrail_operator::context::Context;
 use taffrail_operator::events::Events;
-use taffrail_operator::fleet::view::TopicView;
+use taffrail_operator::fleet::view::{PartitionView, TopicView};
 use taffrail_operator::fleet::{ClusterKey, Fleet};
 use taffrail_operator::metrics::Metrics;
 use taffrail_operator::topic;
@@ -157,11 +156,9 @@ impl Scene {
     async fn grows(&self, name: &str, size_bytes: u64) -> Result<()> {
         let topic = self.topic(name).context("there is no such topic")?;
         for Broker { own, sender, .. } in &self.brokers {
-            let led = topic.partitions.iter().filter(|it| it.leader == Some(*own));
-            let size = |it: &PartitionRecord| {
-                let (topic_id, partition) = (it.topic_id, it.partition);
-                PartitionSize { topic_id, partition, size_bytes }
-            };
+            let led = topic.partitions.iter().filter(|it| it.leader == Some(own.broker_id));
+            let topic_id = topic.record.topic_id;
+            let size = |it: &PartitionView| PartitionSize { topic_id, partition: it.partition, size_bytes };
             let (incarnation, partitions) = (own.incarnation, led.map(size).collect());
             sender.send(ToController::PartitionSizes { incarnation, partitions }).await?;
         }

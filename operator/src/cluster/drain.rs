@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
+use taffrail_control::session::{BrokerRecord, Reassignment};
 
 use super::holdings::{Holdings, to};
+use crate::fleet::view::PartitionView;
 
 /// The next moves that empty the brokers from id `first_to_go` on. Each replica there goes to the broker that stays and has
 /// the fewest, in a rack that the partition is not in if there is one; the order of replicas stays.
@@ -15,14 +16,14 @@ use super::holdings::{Holdings, to};
 pub fn moves<'a>(
     first_to_go: i32,
     brokers: &BTreeMap<i32, BrokerRecord>,
-    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
+    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionView])>,
 ) -> Result<Vec<Reassignment>, String> {
     let staying: BTreeMap<i32, &BrokerRecord> =
         brokers.iter().map(|(id, broker)| (*id, broker)).filter(|(id, _)| *id < first_to_go).collect();
     let mut holdings = Holdings::of(topics);
     let mut moves = Vec::new();
     for (topic, record) in std::mem::take(&mut holdings.still) {
-        let mut replicas = record.replicas.clone();
+        let mut replicas = record.replicas.to_vec();
         for at in 0..replicas.len() {
             if replicas[at] < first_to_go {
                 continue;
@@ -38,7 +39,7 @@ pub fn moves<'a>(
             };
             replicas[at] = target;
         }
-        if replicas != record.replicas {
+        if replicas != *record.replicas {
             holdings.replace(&record.replicas, &replicas);
             moves.push(to(topic, record, replicas));
         }
@@ -66,8 +67,6 @@ fn target(
 /// Clusters for tests.
 #[cfg(test)]
 pub mod testing {
-    use taffrail_protocol::Uuid;
-
     use super::*;
 
     /// Brokers in these racks, from id 0 on.
@@ -89,21 +88,15 @@ pub mod testing {
     }
 
     /// A partition with these replicas.
-    pub fn partition(number: i32, replicas: &[i32]) -> PartitionRecord {
-        PartitionRecord {
-            topic_id: Uuid::ZERO,
+    pub fn partition(number: i32, replicas: &[i32]) -> PartitionView {
+        PartitionView {
             partition: number,
-            creation: 1,
-            replicas: replicas.to_vec(),
-            leader: None,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            isr: Vec::new(),
-            elr: Vec::new(),
             min_isr: 1,
-            adding: Vec::new(),
-            removing: Vec::new(),
-            unclean_epoch: None,
+            leader: None,
+            replicas: replicas.into(),
+            isr: [].into(),
+            adding: [].into(),
+            removing: [].into(),
         }
     }
 }
@@ -114,7 +107,7 @@ mod tests {
     use super::testing::{brokers, partition};
     use super::*;
 
-    fn targets(racks: &[Option<&str>], partitions: &[PartitionRecord]) -> Result<Vec<Vec<i32>>, String> {
+    fn targets(racks: &[Option<&str>], partitions: &[PartitionView]) -> Result<Vec<Vec<i32>>, String> {
         let moves = moves(3, &brokers(racks), [("t", partitions)])?;
         Ok(moves.into_iter().filter_map(|one| one.replicas).collect())
     }
@@ -155,7 +148,7 @@ mod tests {
         let many: Vec<_> = (0..50).map(|number| partition(number, &[4])).collect();
         assert_eq!(targets(&[None; 5], &many).unwrap().len(), AT_ONCE);
         let mut some = many;
-        some[..15].iter_mut().for_each(|record| record.adding = vec![0]);
+        some[..15].iter_mut().for_each(|record| record.adding = [0].into());
         assert_eq!(targets(&[None; 5], &some).unwrap().len(), AT_ONCE - 15);
     }
 }

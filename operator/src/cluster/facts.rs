@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taffrail_control::session::{BrokerRecord, PartitionRecord};
+use taffrail_control::session::BrokerRecord;
 use taffrail_control::topic_config::INTERNAL_TOPICS;
 
-use crate::fleet::view::{Brokers, View, in_sync, is_offline, is_under_min_isr, is_under_replicated};
+use crate::fleet::view::{
+    Brokers, PartitionView, View, in_sync, is_offline, is_under_min_isr, is_under_replicated,
+};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Facts {
     /// From brokers, and the partitions of each topic.
     pub fn gather<'a>(
         brokers: &Brokers,
-        topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
+        topics: impl IntoIterator<Item = (&'a str, &'a [PartitionView])>,
     ) -> Self {
         let mut facts = Self {
             brokers: brokers.iter().map(|(id, broker)| (*id, BrokerFacts::of(broker))).collect(),
@@ -71,8 +73,8 @@ impl Facts {
         facts
     }
 
-    fn add(&mut self, partition: &PartitionRecord, brokers: &Brokers) {
-        let PartitionRecord { replicas, leader, min_isr, adding, .. } = partition;
+    fn add(&mut self, partition: &PartitionView, brokers: &Brokers) {
+        let PartitionView { replicas, leader, min_isr, adding, .. } = partition;
         let size = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let in_sync: Vec<i32> = in_sync(partition, brokers).collect();
         self.partitions += 1;
@@ -88,7 +90,7 @@ impl Facts {
             broker.replicas += 1;
             broker.lagging += i32::from(!member && !adding.contains(replica));
             broker.needed += i32::from(member && without_spare);
-            broker.leaders += i32::from(leader.is_some_and(|leader| leader.broker_id == *replica));
+            broker.leaders += i32::from(*leader == Some(*replica));
         }
     }
 }
@@ -110,7 +112,6 @@ impl BrokerFacts {
 #[cfg(test)]
 mod tests {
     use taffrail_control::session::Member;
-    use taffrail_protocol::Uuid;
 
     use super::*;
 
@@ -126,25 +127,19 @@ mod tests {
         }
     }
 
-    fn partition(replicas: &[i32], isr: &[(i32, u64)], min_isr: i32) -> PartitionRecord {
+    fn partition(replicas: &[i32], isr: &[(i32, u64)], min_isr: i32) -> PartitionView {
         let member = |(broker_id, incarnation): &(i32, u64)| Member {
             broker_id: *broker_id,
             incarnation: *incarnation,
         };
-        PartitionRecord {
-            topic_id: Uuid::ZERO,
+        PartitionView {
             partition: 0,
-            creation: 1,
-            replicas: replicas.to_vec(),
-            leader: isr.first().map(member),
-            leader_epoch: 0,
-            partition_epoch: 0,
-            isr: isr.iter().map(member).collect(),
-            elr: Vec::new(),
             min_isr,
-            adding: Vec::new(),
-            removing: Vec::new(),
-            unclean_epoch: None,
+            leader: isr.first().map(|(id, _)| *id),
+            replicas: replicas.into(),
+            isr: isr.iter().map(member).collect(),
+            adding: [].into(),
+            removing: [].into(),
         }
     }
 
@@ -152,7 +147,7 @@ mod tests {
         (0..3).map(|id| (id, broker(id))).collect()
     }
 
-    fn gather(partitions: &[PartitionRecord]) -> Facts {
+    fn gather(partitions: &[PartitionView]) -> Facts {
         Facts::gather(&brokers(), [("t", partitions)])
     }
 
@@ -192,8 +187,8 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_being_added_lags_by_right_and_internal_topics_are_not_counted() {
-        let adding = PartitionRecord { adding: vec![2], ..partition(&[0, 1, 2], &[(0, 7), (1, 7)], 1) };
-        let offline = PartitionRecord { leader: None, ..partition(&[0], &[], 1) };
+        let adding = PartitionView { adding: [2].into(), ..partition(&[0, 1, 2], &[(0, 7), (1, 7)], 1) };
+        let offline = PartitionView { leader: None, ..partition(&[0], &[], 1) };
         let facts = Facts::gather(
             &brokers(),
             [("t", [adding].as_slice()), ("__consumer_offsets", [offline].as_slice())],

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_control::session::{BrokerRecord, PartitionRecord, Reassignment};
+use taffrail_control::session::{BrokerRecord, Reassignment};
 
 use super::facts::BrokerFacts;
 use super::holdings::{Holdings, to};
+use crate::fleet::view::PartitionView;
 
 /// A broker with less than this part of what brokers hold on average is new.
 const NEXT_TO_NOTHING: i32 = 4;
@@ -33,7 +34,7 @@ pub fn moves<'a>(
     filling: &BTreeSet<i32>,
     replicas: i32,
     brokers: &BTreeMap<i32, BrokerRecord>,
-    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>,
+    topics: impl IntoIterator<Item = (&'a str, &'a [PartitionView])>,
 ) -> Vec<Reassignment> {
     let mut holdings = Holdings::of(topics);
     let there =
@@ -51,7 +52,7 @@ pub fn moves<'a>(
             continue;
         }
         let moved = |at: usize| {
-            let mut replicas = record.replicas.clone();
+            let mut replicas = record.replicas.to_vec();
             replicas[at] = target;
             replicas
         };
@@ -79,7 +80,7 @@ mod tests {
     fn due(
         filling: &BTreeSet<i32>,
         brokers: &BTreeMap<i32, BrokerRecord>,
-        partitions: &[PartitionRecord],
+        partitions: &[PartitionView],
     ) -> BTreeSet<i32> {
         to_fill(filling, 3, &Facts::gather(brokers, [("t", partitions)]).brokers)
     }
@@ -87,7 +88,7 @@ mod tests {
     fn moved(
         filling: &BTreeSet<i32>,
         brokers: &BTreeMap<i32, BrokerRecord>,
-        partitions: &[PartitionRecord],
+        partitions: &[PartitionView],
     ) -> Vec<(i32, Vec<i32>)> {
         let moves = moves(filling, 3, brokers, [("t", partitions)]);
         moves.into_iter().filter_map(|one| Some((one.partition, one.replicas?))).collect()
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(filling, BTreeSet::from([2]));
         let mut after = before.clone();
         for (number, replicas) in moved(&filling, &three, &before) {
-            after[number as usize].replicas = replicas;
+            after[number as usize].replicas = replicas.into();
         }
         let held = Holdings::of([("t", &after[..])]);
         assert_eq!([0, 1, 2].map(|id| held.has(id)), [8, 8, 8]);
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!(first.len(), AT_ONCE);
         assert!(first.iter().all(|(_, replicas)| replicas == &[0, 2]), "{first:?}");
         let mut moving = before;
-        moving.iter_mut().take(15).for_each(|record| record.adding = vec![2]);
+        moving.iter_mut().take(15).for_each(|record| record.adding = [2].into());
         assert_eq!(moved(&BTreeSet::from([2]), &three, &moving).len(), AT_ONCE - 15);
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use taffrail_control::session::{PartitionRecord, Reassignment};
+use taffrail_control::session::Reassignment;
 
-use crate::fleet::view::is_moving;
+use crate::fleet::view::{PartitionView, is_moving};
 
 /// Partitions that move at the same time: copying them must not take the network from clients.
 pub const AT_ONCE: usize = 20;
@@ -13,7 +13,7 @@ pub const AT_ONCE: usize = 20;
 #[derive(Debug)]
 pub struct Holdings<'a> {
     /// Partitions that stay where they are, with the names of their topics.
-    pub still: Vec<(&'a str, &'a PartitionRecord)>,
+    pub still: Vec<(&'a str, &'a PartitionView)>,
     /// How many replicas of which broker there are, and how many of them are the first of their partitions.
     held: BTreeMap<i32, (usize, usize)>,
     moving: usize,
@@ -21,7 +21,7 @@ pub struct Holdings<'a> {
 
 impl<'a> Holdings<'a> {
     /// Of the partitions of each topic.
-    pub fn of(topics: impl IntoIterator<Item = (&'a str, &'a [PartitionRecord])>) -> Self {
+    pub fn of(topics: impl IntoIterator<Item = (&'a str, &'a [PartitionView])>) -> Self {
         let mut holdings = Self { still: Vec::new(), held: BTreeMap::new(), moving: 0 };
         for (topic, partitions) in topics {
             for record in partitions {
@@ -77,6 +77,6 @@ impl<'a> Holdings<'a> {
 }
 
 /// The partition is to have these replicas.
-pub fn to(topic: &str, record: &PartitionRecord, replicas: Vec<i32>) -> Reassignment {
+pub fn to(topic: &str, record: &PartitionView, replicas: Vec<i32>) -> Reassignment {
     Reassignment { topic: topic.to_owned(), partition: record.partition, replicas: Some(replicas) }
 }

@@ -35,7 +35,7 @@ pub struct Counts {
 
 impl Counts {
     /// Of one partition.
-    fn of(record: &PartitionRecord, brokers: &Brokers) -> Self {
+    fn of(record: &PartitionView, brokers: &Brokers) -> Self {
         Self {
             partitions: 1,
             under_replicated: is_under_replicated(record, brokers).into(),
@@ -59,8 +59,42 @@ impl Counts {
     }
 }
 
+/// What is looked at of a partition's record. There are many of them, so the rest is not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionView {
+    /// The partition's number.
+    pub partition: i32,
+    /// How many replicas have to be in sync.
+    pub min_isr: i32,
+    /// Who leads.
+    pub leader: Option<i32>,
+    /// Broker ids; the first is the preferred leader.
+    pub replicas: Box<[i32]>,
+    /// Those in sync, in the lives in which they are.
+    pub isr: Box<[Member]>,
+    /// Replicas that a reassignment adds; they are in `replicas`.
+    pub adding: Box<[i32]>,
+    /// Replicas that a reassignment removes; they are in `replicas` until it ends.
+    pub removing: Box<[i32]>,
+}
+
+impl PartitionView {
+    /// Of the whole record.
+    pub fn of(record: &PartitionRecord) -> Self {
+        Self {
+            partition: record.partition,
+            min_isr: record.min_isr,
+            leader: record.leader.map(|leader| leader.broker_id),
+            replicas: record.replicas.as_slice().into(),
+            isr: record.isr.as_slice().into(),
+            adding: record.adding.as_slice().into(),
+            removing: record.removing.as_slice().into(),
+        }
+    }
+}
+
 /// The replicas that are in sync. A member of the ISR in an earlier life is none.
-pub fn in_sync<'a>(record: &'a PartitionRecord, brokers: &'a Brokers) -> impl Iterator<Item = i32> + 'a {
+pub fn in_sync<'a>(record: &'a PartitionView, brokers: &'a Brokers) -> impl Iterator<Item = i32> + 'a {
     let lives = |member: &&Member| life(brokers, member.broker_id) == Some(member.incarnation);
     record.isr.iter().filter(lives).map(|member| member.broker_id)
 }
@@ -71,22 +105,22 @@ fn life(brokers: &Brokers, broker_id: i32) -> Option<u64> {
 
 /// Whether fewer replicas are in sync than there are, those left out that are only being added (Kafka's
 /// `Partition.isUnderReplicated`): these are not missed, and in sync they stand in for others.
-pub fn is_under_replicated(record: &PartitionRecord, brokers: &Brokers) -> bool {
+pub fn is_under_replicated(record: &PartitionView, brokers: &Brokers) -> bool {
     in_sync(record, brokers).count() + record.adding.len() < record.replicas.len()
 }
 
 /// Whether fewer replicas are in sync than are needed.
-pub fn is_under_min_isr(record: &PartitionRecord, brokers: &Brokers) -> bool {
+pub fn is_under_min_isr(record: &PartitionView, brokers: &Brokers) -> bool {
     i32::try_from(in_sync(record, brokers).count()).is_ok_and(|count| count < record.min_isr)
 }
 
 /// Whether its replicas are on their way to other brokers.
-pub fn is_moving(record: &PartitionRecord) -> bool {
+pub fn is_moving(record: &PartitionView) -> bool {
     !record.adding.is_empty() || !record.removing.is_empty()
 }
 
 /// Whether nobody leads.
-pub fn is_offline(record: &PartitionRecord) -> bool {
+pub fn is_offline(record: &PartitionView) -> bool {
     record.leader.is_none()
 }
 
@@ -96,7 +130,7 @@ pub struct TopicView {
     /// What it is.
     pub record: TopicRecord,
     /// Its partitions, in order of their numbers.
-    pub partitions: Vec<PartitionRecord>,
+    pub partitions: Vec<PartitionView>,
     /// The object that wishes for it.
     pub wish: Option<TopicWish>,
     /// What is the case with its partitions.
@@ -111,7 +145,7 @@ impl TopicView {
     }
 
     /// Takes over a partition's record.
-    fn put(&mut self, record: PartitionRecord, brokers: &Brokers) {
+    fn put(&mut self, record: PartitionView, brokers: &Brokers) {
         let now = Counts::of(&record, brokers);
         let was = match self.partitions.binary_search_by_key(&record.partition, |known| known.partition) {
             Ok(at) => Counts::of(&std::mem::replace(&mut self.partitions[at], record), brokers),
@@ -173,7 +207,7 @@ impl View {
     }
 
     /// The partitions of each topic.
-    pub fn partitions(&self) -> impl Iterator<Item = (&str, &[PartitionRecord])> {
+    pub fn partitions(&self) -> impl Iterator<Item = (&str, &[PartitionView])> {
         self.topics.iter().map(|(name, topic)| (&**name, topic.partitions.as_slice()))
     }
 
@@ -221,7 +255,7 @@ impl View {
         }
         for record in &update.partitions {
             let Some(topic) = topic_of(&self.names, &mut self.topics, record.topic_id) else { continue };
-            topic.put(record.clone(), &self.brokers);
+            topic.put(PartitionView::of(record), &self.brokers);
             changed.topics.insert(Arc::clone(&topic.record.name));
         }
         for (topic_id, wish) in &update.wishes {
@@ -434,14 +468,17 @@ mod tests {
         let mut record = partition(1, 0, &[1, 2], true);
         record.replicas.push(3);
         record.adding = vec![3];
-        assert!(!is_under_replicated(&record, &brokers));
+        assert!(!is_under_replicated(&PartitionView::of(&record), &brokers));
         record.isr = partition(1, 0, &[1, 3], true).isr;
-        assert!(!is_under_replicated(&record, &brokers), "two are in sync, and two there were");
+        assert!(
+            !is_under_replicated(&PartitionView::of(&record), &brokers),
+            "two are in sync, and two there were"
+        );
         record.isr.pop();
-        assert!(is_under_replicated(&record, &brokers));
+        assert!(is_under_replicated(&PartitionView::of(&record), &brokers));
         record.isr = partition(1, 0, &[1, 2], true).isr;
         record.adding.clear();
-        assert!(is_under_replicated(&record, &brokers));
+        assert!(is_under_replicated(&PartitionView::of(&record), &brokers));
     }
 
     #[test]

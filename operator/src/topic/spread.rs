@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_control::session::{PartitionRecord, Reassignment};
+use taffrail_control::session::Reassignment;
 
-use crate::fleet::view::{TopicView, View, is_moving};
+use crate::fleet::view::{PartitionView, TopicView, View, is_moving};
 
 /// Partitions of one topic that are moved at a time.
 const AT_ONCE: usize = 50;
@@ -38,13 +38,13 @@ pub struct Loads {
 }
 
 /// The replicas that a partition has or is getting.
-fn targets(record: &PartitionRecord) -> Vec<i32> {
+fn targets(record: &PartitionView) -> Vec<i32> {
     record.replicas.iter().copied().filter(|id| !record.removing.contains(id)).collect()
 }
 
 /// Whether a partition has so many replicas, and is not about to. One that moves from some brokers to as many others has
 /// what it shall have.
-pub fn settled(record: &PartitionRecord, factor: usize) -> bool {
+pub fn settled(record: &PartitionView, factor: usize) -> bool {
     targets(record).len() == factor && record.adding.len() == record.removing.len()
 }
 
@@ -88,7 +88,7 @@ impl Loads {
 
     /// The replica to be given up: one that is gone, else one whose rack has another, else that of the broker with the
     /// most; the preferred leader only if it is gone.
-    fn to_remove(&self, record: &PartitionRecord, replicas: &[i32]) -> Option<usize> {
+    fn to_remove(&self, record: &PartitionView, replicas: &[i32]) -> Option<usize> {
         let in_sync = |id: i32| record.isr.iter().any(|member| member.broker_id == id);
         let shares_rack = |id: i32| {
             let rack = self.rack(id);
@@ -103,7 +103,7 @@ impl Loads {
     }
 
     /// The replicas that a partition is to have.
-    fn replicas(&mut self, record: &PartitionRecord, factor: usize) -> Option<Vec<i32>> {
+    fn replicas(&mut self, record: &PartitionView, factor: usize) -> Option<Vec<i32>> {
         let mut replicas = targets(record);
         while replicas.len() < factor {
             let id = self.to_add(&replicas)?;
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(asked(&view, 2), [[0, 1], [1, 0]]);
         let mut view = view;
         let topic = view.topics.get_mut("t").unwrap();
-        topic.partitions[0].isr.retain(|member| member.broker_id != 0);
+        topic.partitions[0].isr = topic.partitions[0].isr[1..].into();
         assert_eq!(asked(&view, 2)[0], [1, 2], "who has fallen behind goes first");
     }
 
@@ -204,13 +204,13 @@ mod tests {
     fn what_is_on_its_way_is_waited_for_and_what_cannot_be_is_refused() {
         let mut view = four_in_two_racks(&[&[0, 1], &[1, 2]]);
         let topic = view.topics.get_mut("t").unwrap();
-        topic.partitions[0].adding = vec![1];
+        topic.partitions[0].adding = [1].into();
         assert_eq!(asked(&view, 2), Vec::<Vec<i32>>::new());
         assert!(!settled(&view.topics["t"].partitions[0], 2));
         assert!(settled(&view.topics["t"].partitions[1], 2));
         let topic = view.topics.get_mut("t").unwrap();
-        topic.partitions[0].replicas.push(3);
-        topic.partitions[0].removing = vec![3];
+        topic.partitions[0].replicas = [0, 1, 3].into();
+        topic.partitions[0].removing = [3].into();
         assert!(settled(&view.topics["t"].partitions[0], 2), "it moves, and has as many before and after");
         view.brokers.get_mut(&3).unwrap().fenced = true;
         let refused = Loads::of(&view, 4).reassignments(&view.topics["t"], 4).unwrap_err();

@@ -2,12 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use taffrail_control::session::PartitionRecord;
 use taffrail_crds::condition::READY;
 use taffrail_crds::{Topic, TopicStatus};
 
 use super::plan::Standing;
-use crate::fleet::view::{Brokers, Counts, TopicView, is_offline, is_under_replicated};
+use crate::fleet::view::{Brokers, Counts, PartitionView, TopicView, is_offline, is_under_replicated};
 
 /// How many partitions are named by their numbers.
 const NAMED: usize = 100;
@@ -76,7 +75,7 @@ fn described(said: TopicStatus, seen: Seen<'_>, before: Option<&TopicStatus>) ->
     // A controller that has just started does not know it, and it has hardly changed.
     let was = before.filter(|before| before.topic_id.as_ref() == Some(&topic_id));
     let number = |count: usize| i32::try_from(count).ok();
-    let numbers = |is_so: &dyn Fn(&PartitionRecord) -> bool, count: usize| -> Vec<i32> {
+    let numbers = |is_so: &dyn Fn(&PartitionView) -> bool, count: usize| -> Vec<i32> {
         // Most topics are well, and nothing is looked for in them.
         let found = topic.partitions.iter().filter(|record| is_so(record)).map(|record| record.partition);
         if count == 0 { Vec::new() } else { found.take(NAMED).collect() }
@@ -122,7 +121,7 @@ mod tests {
         assert_eq!((well.conditions[0].status.as_str(), well.observed_generation), ("True", Some(1)));
         assert_eq!(said(&Standing::Ready, &seen, Some(&well), 2), well);
         seen.partitions[1].leader = None;
-        seen.partitions[1].isr.truncate(1);
+        seen.partitions[1].isr = seen.partitions[1].isr[..1].into();
         (seen.counts.offline, seen.counts.under_replicated) = (1, 1);
         let ill = said(&Standing::Ready, &seen, Some(&well), 3);
         assert_eq!(
