@@ -43,7 +43,18 @@ struct State {
 #[derive(Debug, Clone)]
 struct Write {
     uid: String,
-    status: TopicStatus,
+    /// A [`TopicStatus`] as JSON, which takes half of the room: thousands may wait for minutes.
+    status: Box<str>,
+}
+
+impl Write {
+    fn new(uid: String, status: &TopicStatus) -> Self {
+        Self { uid, status: serde_json::to_string(status).unwrap_or_default().into() }
+    }
+
+    fn status(&self) -> TopicStatus {
+        serde_json::from_str(&self.status).unwrap_or_default()
+    }
 }
 
 fn version(object: &Topic) -> u64 {
@@ -77,13 +88,14 @@ impl Writer {
             Some((written, _)) => Some(written),
             None => object.status.as_ref(),
         };
-        let waiting = state.waiting.get(&name).filter(|write| write.uid == uid).map(|write| &write.status);
-        let Some(status) = status(waiting.or(stands)) else { return false };
-        let is_news = says_more(waiting.or(stands), &status);
+        let waiting = state.waiting.get(&name).filter(|write| write.uid == uid).map(Write::status);
+        let before = waiting.as_ref().or(stands);
+        let Some(status) = status(before) else { return false };
+        let is_news = says_more(before, &status);
         if stands == Some(&status) {
             state.waiting.remove(&name);
-        } else if waiting != Some(&status) {
-            state.waiting.insert(name, Write { uid, status });
+        } else if waiting.as_ref() != Some(&status) {
+            state.waiting.insert(name, Write::new(uid, &status));
             self.wake.notify_one();
         }
         is_news
@@ -119,7 +131,8 @@ impl Writer {
             let next = Instant::now() + PACE;
             match put(&client, &name, &write).await {
                 Ok(object) => {
-                    self.state.lock().written.insert(write.uid, (write.status, version(&object)));
+                    let written = (write.status(), version(&object));
+                    self.state.lock().written.insert(write.uid, written);
                 }
                 // It is gone, or another has its name: nobody is left to be told.
                 Err(error) if matches!(error.code(), Some(404 | 409)) => {}
@@ -140,7 +153,7 @@ async fn put(client: &Client, (namespace, name): &Name, write: &Write) -> Result
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "Topic",
         "metadata": {"name": name, "uid": write.uid},
-        "status": write.status,
+        "status": write.status(),
     });
     let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(whole));
     let what = format!("write the status of Topic {namespace}/{name}");
@@ -158,7 +171,7 @@ mod tests {
 
     fn waiting(writer: &Writer) -> Vec<String> {
         std::iter::from_fn(|| writer.next())
-            .map(|(name, write)| name.1 + &write.status.topic_id.unwrap())
+            .map(|(name, write)| name.1 + &write.status().topic_id.unwrap())
             .collect()
     }
 
