@@ -1,5 +1,6 @@
 //! The controller's memory over a real API server.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -159,7 +160,7 @@ pub(crate) async fn too_large(stage: Stage<'_>) -> Result<String> {
             wish: None,
             other: Other::new(),
         };
-        let topics = [("large".to_owned(), entry)].into();
+        let topics = [("large".to_owned(), Arc::new(entry))].into();
         let object = Object::Topics(TopicSlice { topics, ..TopicSlice::default() });
         let put = StoreAction::Put { key: ObjectKey::Topics(slice), expected: Version::ABSENT, object };
         let outcome = store.ask_one(put).await?;

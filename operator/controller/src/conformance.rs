@@ -1,5 +1,7 @@
 //! The store contract as a test that every implementation runs.
 
+use std::sync::Arc;
+
 use taffrail_protocol::Uuid;
 
 use crate::model::{ClusterState, Object, ObjectKey, Other, PartitionSlice, TopicEntry, TopicSlice};
@@ -84,7 +86,7 @@ fn topics(names: u32) -> Object {
         wish: None,
         other: Other::from([("unknown".to_owned(), serde_json::json!({"a": [1, null, -2.5]}))]),
     };
-    let topics = (0..names).map(|i| (format!("t{i}"), entry(i))).collect();
+    let topics = (0..names).map(|i| (format!("t{i}"), Arc::new(entry(i)))).collect();
     Object::Topics(TopicSlice { topics, ..TopicSlice::default() })
 }
 

@@ -348,8 +348,9 @@ pub struct TopicSlice {
     /// The highest `creation` ever given to a topic of this slice: a topic made again under a name never gets a
     /// lower one, whichever controller makes it.
     pub highest_creation: u64,
-    /// By name.
-    pub topics: BTreeMap<String, TopicEntry>,
+    /// By name. Shared as records of partitions are: see [`SliceTopic::partitions`].
+    #[serde(with = "shared::by_name")]
+    pub topics: BTreeMap<String, Arc<TopicEntry>>,
     /// Fields of a later release.
     #[serde(flatten)]
     pub other: Other,
@@ -536,26 +537,46 @@ pub struct SliceTopic {
     pub other: Other,
 }
 
-/// Records that are shared stand in JSON as others do.
+/// What is shared stands in JSON as anything else does.
 mod shared {
     use std::sync::Arc;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::PartitionState;
-
-    pub(super) fn serialize<S: Serializer>(
-        records: &[Arc<PartitionState>],
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        items: &[Arc<T>],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(records.iter().map(Arc::as_ref))
+        serializer.collect_seq(items.iter().map(Arc::as_ref))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Vec<Arc<PartitionState>>, D::Error> {
-        let records = Vec::<PartitionState>::deserialize(deserializer)?;
-        Ok(records.into_iter().map(Arc::new).collect())
+    ) -> Result<Vec<Arc<T>>, D::Error> {
+        let items = Vec::<T>::deserialize(deserializer)?;
+        Ok(items.into_iter().map(Arc::new).collect())
+    }
+
+    /// The same of a map.
+    pub(super) mod by_name {
+        use std::collections::BTreeMap;
+        use std::sync::Arc;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
+            items: &BTreeMap<String, Arc<T>>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(items.iter().map(|(name, item)| (name, item.as_ref())))
+        }
+
+        pub(in super::super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<BTreeMap<String, Arc<T>>, D::Error> {
+            let items = BTreeMap::<String, T>::deserialize(deserializer)?;
+            Ok(items.into_iter().map(|(name, item)| (name, Arc::new(item))).collect())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decisions on a [`TopicSlice`]: who owns a name, how many partitions a topic has, where their records are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use taffrail_protocol::{ErrorCode, Uuid};
 
@@ -144,7 +145,7 @@ pub(crate) fn decide(slice: &mut TopicSlice, intent: TopicIntent, facts: &mut Fa
             match entry.filter(|entry| entry.wish != wish) {
                 None => Verdict::Unchanged(intent, TopicDecision::Forgotten),
                 Some(entry) => {
-                    entry.wish = wish;
+                    Arc::make_mut(entry).wish = wish;
                     Verdict::Changed(intent, TopicDecision::Forgotten)
                 }
             }
@@ -182,7 +183,7 @@ fn create(
     let pieces =
         cut(&mut facts.load, 0, 0, planned.partition_count, planned.replication_factor, &topic.assignments);
     let entry = planned.entry(topic_id, creation, &topic.config, pieces);
-    slice.topics.insert(topic.name.clone(), entry);
+    slice.topics.insert(topic.name.clone(), Arc::new(entry));
     slice.highest_creation = creation;
     let decision = TopicDecision::AwaitPartitions { topic_id, count: planned.partition_count };
     Verdict::Changed(intent(tried), decision)
@@ -305,9 +306,10 @@ fn grow(
         return answer(intent(topic_id), Err(error));
     }
     if validate_only {
-        let grown = TopicEntry { partition_count: total, ..entry.clone() };
+        let grown = TopicEntry { partition_count: total, ..entry.as_ref().clone() };
         return answer(intent(None), Ok(outcome_of(&name, &grown, factor)));
     }
+    let entry = Arc::make_mut(entry);
     let round = entry.pieces.iter().map(|piece| piece.round + 1).max().unwrap_or(0);
     let first = entry.partition_count;
     entry.pieces.extend(cut(&mut facts.load, round, first, total - first, factor, &topic.assignments));
@@ -359,7 +361,7 @@ fn delete(
     let intent = |topic_id, proposed| TopicIntent::Delete { ticket, name: name.clone(), topic_id, proposed };
     match entry {
         Some(entry) if entry.deleting_since_ms.is_none() => {
-            entry.deleting_since_ms = Some(now_ms);
+            Arc::make_mut(entry).deleting_since_ms = Some(now_ms);
             let topic_id = entry.topic_id;
             Verdict::Changed(intent(Some(topic_id), true), TopicDecision::AwaitGone { topic_id })
         }
@@ -400,7 +402,7 @@ fn configure(
             Verdict::Unchanged(intent, TopicDecision::Configured)
         }
         Ok(wanted) => {
-            entry.config = wanted;
+            Arc::make_mut(entry).config = wanted;
             Verdict::Changed(intent, TopicDecision::Configured)
         }
     }

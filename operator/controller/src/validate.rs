@@ -177,7 +177,10 @@ mod tests {
     #[test]
     fn dots_and_underscores_collide() {
         let entry = entry_of(&[]);
-        let slice = TopicSlice { topics: [("a.b_c".to_owned(), entry)].into(), ..TopicSlice::default() };
+        let slice = TopicSlice {
+            topics: [("a.b_c".to_owned(), std::sync::Arc::new(entry))].into(),
+            ..TopicSlice::default()
+        };
         assert_eq!(colliding(&slice, "a_b.c"), Some("a.b_c"));
         assert_eq!(colliding(&slice, "a.b_c"), None);
         assert_eq!(colliding(&slice, "a-b_c"), None);

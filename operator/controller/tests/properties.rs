@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use taffrail_control::session::{
@@ -876,13 +877,13 @@ impl World {
         assert_eq!(found, expected, "each topic has all of its records, and there are no others");
     }
 
-    fn entries(&self) -> Vec<(String, TopicEntry)> {
+    fn entries(&self) -> Vec<(String, Arc<TopicEntry>)> {
         let mut all = Vec::new();
         for name in NAMES {
             if let Some(stored) = self.store.get(ObjectKey::Topics(topic_slice(name)))
                 && let Object::Topics(slice) = stored.object
             {
-                all.extend(slice.topics.get(name).map(|entry| (name.to_owned(), entry.clone())));
+                all.extend(slice.topics.get(name).map(|entry| (name.to_owned(), Arc::clone(entry))));
             }
         }
         all

@@ -180,10 +180,10 @@ mod tests {
             wish: None,
             other: Default::default(),
         };
-        slice.topics.insert("t".to_owned(), entry(None));
+        slice.topics.insert("t".to_owned(), entry(None).into());
         committed.swapped(&Object::Topics(slice.clone()));
         assert!(committed.leads("2", TP, 1, &[]).is_err());
-        slice.topics.insert("t".to_owned(), entry(Some(5)));
+        slice.topics.insert("t".to_owned(), entry(Some(5)).into());
         committed.swapped(&Object::Topics(slice));
         committed.leads("2", TP, 1, &[]).unwrap();
         committed.saw("2", TP, 1, &[batch(0, 1, 30)]).unwrap();
