@@ -20,7 +20,7 @@ pub mod proto {
 }
 
 /// A list that encodes to more than this is sent in pieces.
-pub const PIECE_BYTES: usize = 256 * 1024;
+pub const PIECE_BYTES: usize = 64 * 1024;
 /// A request or an answer that encodes to more than this is not sent; lists are cut long before.
 pub const LONGEST_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 /// The longest message that is read: one element may be longer than a piece.
