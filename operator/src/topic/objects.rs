@@ -68,6 +68,14 @@ fn object_name<K: ResourceExt>(object: &K) -> ObjectName {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// An object to be kept: a list of one condition was read with room for four.
+fn slim(mut object: Topic) -> Arc<Topic> {
+    if let Some(status) = &mut object.status {
+        status.conditions.shrink_to_fit();
+    }
+    Arc::new(object)
+}
+
 fn within(scope: Option<&String>, namespace: &str) -> bool {
     scope.is_none_or(|scope| scope == namespace)
 }
@@ -91,7 +99,7 @@ impl Objects {
     /// Takes over what a watch of Topics in `scope` tells; the topics that are to be looked at.
     pub fn hear_topic(&mut self, scope: Option<&String>, event: Event<Topic>) -> Vec<TopicKey> {
         match event {
-            Event::Apply(object) => vec![self.put(Arc::new(object))],
+            Event::Apply(object) => vec![self.put(slim(object))],
             Event::Delete(object) => self.remove(&object_name(&object)).into_iter().collect(),
             Event::Init => {
                 self.listing.entry(scope.cloned()).or_default().0.clear();
@@ -99,7 +107,7 @@ impl Objects {
             }
             Event::InitApply(object) => {
                 self.listing.entry(scope.cloned()).or_default().0.insert(object_name(&object));
-                vec![self.put(Arc::new(object))]
+                vec![self.put(slim(object))]
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing.entry(scope.cloned()).or_default().0);
@@ -144,10 +152,16 @@ impl Objects {
         let name = object_name(&*object);
         let cluster = ClusterKey::new(name.0.clone(), object.spec.cluster_ref.name.clone());
         let topic: TopicKey = (cluster, Arc::from(object.topic_name()));
-        if self.topics.get(&name).is_some_and(|known| *known != topic) {
-            // Another object of that name, made while nobody watched.
-            self.remove(&name);
-        }
+        let topic = match self.topics.get(&name) {
+            // The name is kept once.
+            Some(known) if *known == topic => known.clone(),
+            Some(_) => {
+                // Another object of that name, made while nobody watched.
+                self.remove(&name);
+                topic
+            }
+            None => topic,
+        };
         let cluster = self.clusters.entry(topic.0.clone()).or_default();
         if self.topics.insert(name, topic.clone()).is_none() {
             cluster.count += 1;
