@@ -22,6 +22,7 @@ pub mod producer_snapshot;
 mod producer_state;
 mod recent;
 mod recovery;
+pub mod retention;
 mod scan;
 mod segment;
 pub mod storage;
@@ -31,7 +32,9 @@ pub mod transaction_index;
 pub use config::LogConfig;
 pub use error::{AppendError, CheckpointError, FormatError, OpenError, Poisoned, ProducerError, ReadError};
 pub use leader_epoch::EpochEntry;
-pub use log::{AppendInfo, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, remove_dir};
+pub use log::{
+    AppendInfo, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Retained, Sweep, remove_dir,
+};
 pub use log_dir::{DirState, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;
 pub use names::TopicPartition;

@@ -5,6 +5,7 @@
 //! milliseconds since 1970. It knows no replicas either: how far consumers may read is an argument too.
 
 mod append;
+mod delete;
 mod flush;
 mod read;
 mod times;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use taffrail_protocol::Uuid;
 use taffrail_protocol::record_batch::BatchHeader;
 
@@ -30,6 +32,7 @@ use crate::{leader_epoch, partition_metadata};
 
 pub use append::AppendInfo;
 pub(crate) use append::marker_of;
+pub use delete::{Retained, Sweep};
 pub use flush::{Flush, FlushResult, remove_dir};
 pub use read::{FileRange, ReadInfo};
 
@@ -91,6 +94,8 @@ pub struct Log<S: Storage> {
     /// Grows with every truncation, so that a flush under way then proves nothing.
     generation: u64,
     last_flush_ms: i64,
+    /// Shared with the sweeps that are under way.
+    deleted: Arc<Mutex<delete::Deleted>>,
     /// Set between the first and the last step of closing.
     closing: Option<flush::Closing>,
     poisoned: Option<Poisoned>,
@@ -129,6 +134,7 @@ impl<S: Storage> Log<S> {
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            deleted: Arc::default(),
             closing: None,
             poisoned: None,
             home,
@@ -187,6 +193,7 @@ impl<S: Storage> Log<S> {
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            deleted: Arc::default(),
             closing: None,
             poisoned: None,
         })

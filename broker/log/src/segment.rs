@@ -210,6 +210,16 @@ impl<S: Storage> Segment<S> {
         Ok(*self.max_timestamp.insert(last.unwrap_or(none)))
     }
 
+    /// The largest timestamp; where no record has one, when the file was last written to. Milliseconds since 1970.
+    pub fn largest_timestamp(&mut self, home: &Home<S>) -> io::Result<i64> {
+        let known = self.max_timestamp(home)?.timestamp;
+        if known >= 0 {
+            return Ok(known);
+        }
+        let modified = home.storage.modified_ms(&home.path(SegmentFile::Log, self.base_offset))?;
+        Ok(modified.unwrap_or(self.created_ms))
+    }
+
     /// Finds the first batch that ends at `offset` or behind it. An index that misleads costs a longer walk, no more.
     pub fn locate(&mut self, home: &Home<S>, offset: i64) -> io::Result<Result<Option<Found>, Damage>> {
         let path = home.path(SegmentFile::OffsetIndex, self.base_offset);

@@ -77,6 +77,9 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// The length of a file, or `None` when there is none of that name.
     fn len_of(&self, path: &Path) -> io::Result<Option<u64>>;
 
+    /// When a file was last written to, or `None` when there is none of that name. Milliseconds since 1970.
+    fn modified_ms(&self, path: &Path) -> io::Result<Option<i64>>;
+
     /// Makes a directory and those above it, where they are missing.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 

@@ -19,6 +19,8 @@ enum Op {
     StartAnew(u8),
     MoveStart(u8),
     DeleteOld,
+    Retain { ms: Option<u8>, bytes: Option<u16>, high_watermark: u8 },
+    Sweep(bool),
     CloseAndOpen,
     CloseTogetherAndOpen,
     Crash(u64),
@@ -42,6 +44,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u8>().prop_map(Op::StartAnew),
         1 => any::<u8>().prop_map(Op::MoveStart),
         1 => Just(Op::DeleteOld),
+        2 => (any::<Option<u8>>(), any::<Option<u16>>(), any::<u8>())
+            .prop_map(|(ms, bytes, high_watermark)| Op::Retain { ms, bytes, high_watermark }),
+        1 => any::<bool>().prop_map(Op::Sweep),
         1 => Just(Op::CloseAndOpen),
         1 => Just(Op::CloseTogetherAndOpen),
         2 => any::<u64>().prop_map(Op::Crash),
@@ -153,6 +158,29 @@ impl Model {
             Op::DeleteOld => {
                 self.log().delete_old_segments().unwrap();
             }
+            Op::Retain { ms, bytes, high_watermark } => {
+                let (high_watermark, now) = (self.pick(high_watermark).min(self.end), self.now);
+                let config = LogConfig {
+                    retention_ms: ms.map_or(-1, i64::from),
+                    retention_bytes: bytes.map_or(-1, i64::from),
+                    ..self.config.clone()
+                };
+                let start = self.log().log_start_offset();
+                self.log().update_config(config);
+                let retained = self.log().retain(high_watermark, now).unwrap();
+                let now_at = self.log().log_start_offset();
+                match retained {
+                    Some(retained) => {
+                        assert_eq!((retained.from, retained.to), (start, now_at));
+                        assert!(start < now_at && now_at <= high_watermark && retained.due.segments() > 0);
+                    }
+                    None => assert_eq!(start, now_at),
+                }
+            }
+            Op::Sweep(at_once) => {
+                let sweep = self.log().begin_sweep(NOW, at_once);
+                sweep.into_iter().for_each(|sweep| sweep.run().unwrap());
+            }
             Op::CloseAndOpen | Op::CloseTogetherAndOpen => {
                 let mut log = self.log.take().unwrap();
                 // A crash before the first flush took it away.
@@ -174,6 +202,7 @@ impl Model {
                 for (finding, _) in &report.findings {
                     let expected = match finding {
                         Finding::UnreadableMetadata => is_nameless,
+                        Finding::DeletedFile | Finding::OrphanIndex => true,
                         finding => *finding == Finding::StraySnapshot,
                     };
                     assert!(expected, "{report:?}");

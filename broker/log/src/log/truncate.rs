@@ -33,7 +33,7 @@ impl<S: Storage> Log<S> {
         self.generation += 1;
         self.recent.clear();
         let keep = self.segment_of(offset);
-        if let Err(error) = self.remove_behind(keep, offset) {
+        if let Err(error) = self.finish_deletions().and_then(|()| self.remove_behind(keep, offset)) {
             return self.guard_truncation(Err(error), keep, offset);
         }
         let cut = self.segments[keep].truncate_to(&self.home, offset, &self.config, now_ms);
@@ -97,7 +97,7 @@ impl<S: Storage> Log<S> {
         self.generation += 1;
         self.recent.clear();
         self.mapped.clear();
-        let mut removed = self.remove_snapshots_behind(-1);
+        let mut removed = self.finish_deletions().and_then(|()| self.remove_snapshots_behind(-1));
         for segment in self.segments.drain(..).rev() {
             removed = removed.and(segment.remove(&self.home));
         }
@@ -133,22 +133,6 @@ impl<S: Storage> Log<S> {
         }
         self.assert_order();
         Ok(true)
-    }
-
-    /// Removes the segments that lie wholly before the log's start, the active one excepted; returns how many.
-    ///
-    /// # Errors
-    /// When the log is or becomes poisoned.
-    pub fn delete_old_segments(&mut self) -> Result<usize, Poisoned> {
-        self.check_writable()?;
-        let count = self.segment_of(self.log_start_offset);
-        for _ in 0..count {
-            let segment = self.segments.remove(0);
-            let removed = segment.remove(&self.home);
-            self.changes += 1;
-            self.guard("removing a segment", removed)?;
-        }
-        Ok(count)
     }
 
     /// Takes the producers back to what they were at the log's end.

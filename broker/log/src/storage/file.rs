@@ -183,6 +183,16 @@ impl Storage for FileStorage {
         }
     }
 
+    fn modified_ms(&self, path: &Path) -> io::Result<Option<i64>> {
+        let modified = match fs::metadata(path) {
+            Ok(metadata) => metadata.modified()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let since_1970 = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since_1970.as_millis()).ok())
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)
     }

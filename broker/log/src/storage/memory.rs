@@ -73,6 +73,7 @@ struct State {
     faults: Vec<Fault>,
     capacity: Option<u64>,
     operations: u64,
+    now_ms: i64,
 }
 
 #[derive(Clone)]
@@ -84,6 +85,7 @@ enum Node {
 #[derive(Default)]
 struct Inode {
     data: Vec<u8>,
+    modified_ms: i64,
     /// How to take back what was done since the last sync, oldest first.
     undo: Vec<Undo>,
 }
@@ -179,6 +181,11 @@ impl MemoryStorage {
         self.state.lock().capacity = bytes;
     }
 
+    /// From now on files that are written to tell this as the time of it. Milliseconds since 1970.
+    pub fn set_time(&self, now_ms: i64) {
+        self.state.lock().now_ms = now_ms;
+    }
+
     /// How many operations were asked for so far; tells a test which numbers to make fail.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
@@ -204,8 +211,9 @@ impl MemoryStorage {
                 Node::Dir => None,
             });
             for (path, inode) in files.collect::<Vec<_>>() {
-                let data = inode.lock().after_crash(&mut random);
-                let inode = Arc::new(Mutex::new(Inode { data, undo: Vec::new() }));
+                let mut inode = inode.lock();
+                let (data, modified_ms) = (inode.after_crash(&mut random), inode.modified_ms);
+                let inode = Arc::new(Mutex::new(Inode { data, modified_ms, undo: Vec::new() }));
                 survivors.insert(path, Node::File(inode));
             }
             survivors.insert(dir, Node::Dir);
@@ -293,6 +301,7 @@ impl StorageFile for MemoryFile {
             return Err(io_error());
         }
         let state = self.storage.state.lock();
+        self.inode.lock().modified_ms = state.now_ms;
         if let Some(capacity) = state.capacity {
             let mut used = 0;
             for node in state.nodes.values() {
@@ -390,6 +399,14 @@ impl Storage for MemoryStorage {
     fn len_of(&self, path: &Path) -> io::Result<Option<u64>> {
         match self.inode(path) {
             Ok(inode) => Ok(Some(inode.lock().data.len() as u64)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<Option<i64>> {
+        match self.inode(path) {
+            Ok(inode) => Ok(Some(inode.lock().modified_ms)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
