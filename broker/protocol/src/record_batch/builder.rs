@@ -15,7 +15,6 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct BatchBuilder {
     header: BatchHeader,
-    compression: Compression,
     append_time: Option<i64>,
     records: Vec<u8>,
     scratch: Vec<u8>,
@@ -39,7 +38,7 @@ impl BatchBuilder {
             base_sequence: NO_SEQUENCE,
             record_count: 0,
         };
-        Self { header, compression, append_time: None, records: Vec::new(), scratch: Vec::new() }
+        Self { header, append_time: None, records: Vec::new(), scratch: Vec::new() }
     }
 
     /// Sets the first record's offset.
@@ -137,20 +136,39 @@ impl BatchBuilder {
         if self.uncompressed_size() > limit {
             return Err(BatchError::TooLarge { size: self.uncompressed_size(), limit });
         }
-        let mut bytes = vec![0; HEADER_SIZE];
-        match self.compression {
-            Compression::None => bytes.extend_from_slice(&self.records),
-            compression => compression.compress(&self.records, &mut bytes)?,
-        }
-        let mut header = self.header;
-        header.batch_length = i32::try_from(bytes.len() - LOG_OVERHEAD)
-            .map_err(|_| BatchError::TooLarge { size: bytes.len(), limit })?;
-        header.max_timestamp = self.append_time.unwrap_or(header.max_timestamp);
-        bytes[..HEADER_SIZE].copy_from_slice(&header.to_bytes());
-        let crc = batch_crc(&bytes);
-        bytes[CRC_OFFSET..CRC_OFFSET + size_of::<u32>()].copy_from_slice(&crc.to_be_bytes());
+        let max_timestamp = self.append_time.unwrap_or(self.header.max_timestamp);
+        let mut bytes = Vec::new();
+        put_batch(&mut bytes, BatchHeader { max_timestamp, ..self.header }, &self.records)?;
         Ok(bytes)
     }
+}
+
+/// Appends a batch of these records, compressed as `header` says, and returns its header with length and checksum. After an
+/// error `out` is as it was.
+pub(super) fn put_batch(
+    out: &mut Vec<u8>,
+    mut header: BatchHeader,
+    records: &[u8],
+) -> Result<BatchHeader, BatchError> {
+    let compression = header.compression()?;
+    let start = out.len();
+    out.resize(start + HEADER_SIZE, 0);
+    let compressed = compression.compress(records, out);
+    let size = out.len() - start;
+    let length = i32::try_from(size - LOG_OVERHEAD);
+    let length = length.map_err(|_| BatchError::TooLarge { size, limit: i32::MAX as usize });
+    match compressed.and(length) {
+        Ok(length) => header.batch_length = length,
+        Err(error) => {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    let batch = &mut out[start..];
+    batch[..HEADER_SIZE].copy_from_slice(&header.to_bytes());
+    header.crc = batch_crc(batch);
+    batch[CRC_OFFSET..CRC_OFFSET + size_of::<u32>()].copy_from_slice(&header.crc.to_be_bytes());
+    Ok(header)
 }
 
 fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -2,7 +2,8 @@
 //!
 //! A batch is handled as the bytes it is: [`BatchHeader`] and [`BatchView`] look at them, [`BatchMut`] patches the
 //! few fields that a broker assigns, [`validate_produced`] decides whether a client's batch may enter a log. Records
-//! are only walked where somebody asks for them ([`BatchView::records`]). [`BatchBuilder`] writes batches.
+//! are only walked where somebody asks for them ([`BatchView::records`]). [`BatchBuilder`] writes batches, [`BatchRewriter`]
+//! writes them anew with some of their records.
 //!
 //! The format is that of `org.apache.kafka.common.record.DefaultRecordBatch` and `DefaultRecord` (KIP-98, KIP-82).
 
@@ -12,6 +13,7 @@ mod compression;
 mod error;
 mod header;
 mod record;
+mod retain;
 mod validate;
 mod varint;
 mod view;
@@ -27,7 +29,10 @@ pub use header::{
     NO_TIMESTAMP, PARTITION_LEADER_EPOCH_OFFSET, PRODUCER_EPOCH_OFFSET, PRODUCER_ID_OFFSET,
     RECORD_COUNT_OFFSET, TimestampType, decrement_sequence, increment_sequence,
 };
-pub use record::{RecordHeader, RecordHeaders, RecordIter, RecordView, Records, RecordsSummary};
+pub use record::{
+    RawRecord, RawRecords, RecordHeader, RecordHeaders, RecordIter, RecordView, Records, RecordsSummary,
+};
+pub use retain::{BatchRewriter, Rewriting, write_empty};
 pub use validate::{ProduceLimits, validate_produced};
 pub use view::{BatchView, Batches};
 

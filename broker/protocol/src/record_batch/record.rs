@@ -37,6 +37,17 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Iterates over the records as they are written, without a look at their headers.
+    pub fn raw(&self) -> RawRecords<'_> {
+        RawRecords {
+            rest: &self.bytes,
+            remaining: self.header.record_count,
+            index: 0,
+            base_offset: self.header.base_offset,
+            base_timestamp: self.header.base_timestamp,
+        }
+    }
+
     /// Walks all records of a produced batch without touching keys or values: each record is well formed, offset
     /// deltas go 0, 1, 2 …, and exactly as many records as the header says fill the bytes. It is Kafka's
     /// `LogValidator` as far as it concerns records; the summary is what the rest of that check needs.
@@ -210,6 +221,79 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 impl std::iter::FusedIterator for RecordIter<'_> {}
+
+/// A record as it stands in its batch, for whoever keeps or drops whole records.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// The record's offset in its partition.
+    pub offset: i64,
+    /// Its own timestamp in ms since the epoch, or -1, whatever the batch says of the append time.
+    pub timestamp: i64,
+    /// The key; null is not empty.
+    pub key: Option<&'a [u8]>,
+    /// Whether it has a value; on a compacted topic one without is a tombstone.
+    pub has_value: bool,
+    /// All of it, its length included.
+    pub(super) bytes: &'a [u8],
+    pub(super) attributes: u8,
+    /// What follows its timestamp.
+    pub(super) behind_timestamp: &'a [u8],
+}
+
+/// Iterates over a batch's records as they are written. It yields as many as the header counts; after an error it ends.
+#[derive(Debug, Clone)]
+pub struct RawRecords<'a> {
+    rest: &'a [u8],
+    remaining: i32,
+    index: i32,
+    base_offset: i64,
+    base_timestamp: i64,
+}
+
+impl<'a> RawRecords<'a> {
+    fn take(&mut self) -> Option<RawRecord<'a>> {
+        let start = self.rest;
+        let length = usize::try_from(take_varint(&mut self.rest)?).ok()?;
+        let (body, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        let bytes = &start[..start.len() - rest.len()];
+        let (&attributes, mut body) = body.split_first()?;
+        let timestamp_delta = take_varlong(&mut body)?;
+        let behind_timestamp = body;
+        let offset_delta = take_varint(&mut body)?;
+        let key = take_nullable(&mut body)?;
+        let has_value = take_nullable(&mut body)?.is_some();
+        Some(RawRecord {
+            offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
+            timestamp: self.base_timestamp.wrapping_add(timestamp_delta),
+            key,
+            has_value,
+            bytes,
+            attributes,
+            behind_timestamp,
+        })
+    }
+}
+
+impl<'a> Iterator for RawRecords<'a> {
+    type Item = Result<RawRecord<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining <= 0 {
+            return None;
+        }
+        let index = self.index;
+        self.remaining -= 1;
+        self.index += 1;
+        let record = self.take();
+        if record.is_none() {
+            self.remaining = 0;
+        }
+        Some(record.ok_or(BatchError::InvalidRecord { index, reason: "its fields do not fit into it" }))
+    }
+}
+
+impl std::iter::FusedIterator for RawRecords<'_> {}
 
 fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<RecordFields<'a>, &'static str> {
     let length = take_varint(bytes).ok_or("its length is cut off or not a varint")?;
