@@ -6,6 +6,7 @@
 
 mod checkpoint;
 pub mod clean_shutdown;
+pub mod cleaner;
 mod config;
 pub mod dump;
 mod error;

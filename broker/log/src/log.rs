@@ -5,6 +5,7 @@
 //! milliseconds since 1970. It knows no replicas either: how far consumers may read is an argument too.
 
 mod append;
+mod clean;
 mod delete;
 mod flush;
 mod read;
@@ -94,6 +95,8 @@ pub struct Log<S: Storage> {
     /// Grows with every truncation, so that a flush under way then proves nothing.
     generation: u64,
     last_flush_ms: i64,
+    /// Where the last compaction ended; may be below the log's start.
+    cleaned_to: i64,
     /// Shared with the sweeps that are under way.
     deleted: Arc<Mutex<delete::Deleted>>,
     /// Set between the first and the last step of closing.
@@ -114,7 +117,7 @@ impl<S: Storage> Log<S> {
         mode: OpenMode,
         now_ms: i64,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let home = Home { storage, dir };
+        let home = Home { storage, dir, suffix: "" };
         let (loaded, report) = recovery::load(&home, &config, mode, now_ms)?;
         let log = Self {
             config,
@@ -134,6 +137,7 @@ impl<S: Storage> Log<S> {
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            cleaned_to: 0,
             deleted: Arc::default(),
             closing: None,
             poisoned: None,
@@ -171,7 +175,7 @@ impl<S: Storage> Log<S> {
             LeaderEpochs::default().encode().as_bytes(),
         )
         .map_err(|error| fail("writing leader-epoch-checkpoint", error))?;
-        let home = Home { storage: storage.clone(), dir: dir.clone() };
+        let home = Home { storage: storage.clone(), dir: dir.clone(), suffix: "" };
         let segment =
             Segment::create(&home, 0, now_ms).map_err(|error| fail("making the first segment", error))?;
         Ok(Self {
@@ -193,6 +197,7 @@ impl<S: Storage> Log<S> {
             changes_synced: 0,
             generation: 0,
             last_flush_ms: now_ms,
+            cleaned_to: 0,
             deleted: Arc::default(),
             closing: None,
             poisoned: None,
@@ -242,7 +247,9 @@ impl<S: Storage> Log<S> {
     /// Up to where a consumer may read that wants committed transactions only, given the high watermark: the first
     /// offset of the oldest open transaction, or the high watermark itself.
     pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
-        self.producers.first_unstable_offset().map_or(high_watermark, |first| first.min(high_watermark))
+        let first = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
+        // The beginning of a transaction may have been deleted.
+        first.max(self.log_start_offset).min(high_watermark)
     }
 
     /// Bytes of batches in all segments.

@@ -103,6 +103,14 @@ impl Producer {
     }
 }
 
+/// What a compaction must leave of a producer: the batch with its last sequence number, or where it has none, the marker
+/// with its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastOfProducer {
+    pub last_offset: Option<i64>,
+    pub epoch: i16,
+}
+
 /// The state of all producers of one log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ProducerStates {
@@ -119,6 +127,14 @@ impl ProducerStates {
     pub fn last_offset(&self, producer_id: i64) -> Option<i64> {
         let producer = self.producers.get(&producer_id)?;
         Some(producer.batches().last().map_or(-1, |batch| batch.last_offset))
+    }
+
+    /// What a compaction must leave of each producer.
+    pub fn last_of_each(&self) -> impl Iterator<Item = (i64, LastOfProducer)> {
+        self.producers.iter().map(|(id, producer)| {
+            let last_offset = producer.batches().last().map(|batch| batch.last_offset);
+            (*id, LastOfProducer { last_offset, epoch: producer.epoch })
+        })
     }
 
     /// Whether a batch may be appended; the batch it repeats if it was appended already.

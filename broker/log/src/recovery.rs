@@ -24,7 +24,7 @@ use crate::scan::{Check, Scan};
 use crate::segment::{Home, Segment};
 use crate::storage::Storage;
 
-pub(crate) use producers::{list_snapshots, load_producers};
+pub(crate) use producers::{ReplayBounds, list_snapshots, load_producers};
 pub use report::{Finding, RecoveryReport, Verdict};
 
 /// What a log starts with.
@@ -99,18 +99,18 @@ impl<S: Storage> Recovery<'_, S> {
         let (log_start_offset, log_end_offset) = self.bounds(&mut segments, log_end_offset)?;
         let epochs = self.load_epochs(&segments, log_start_offset, log_end_offset)?;
         self.sort_snapshots(&segments, log_end_offset)?;
-        let rebuilt = load_producers(
-            self.home,
-            self.config,
-            &mut segments,
-            log_start_offset,
-            log_end_offset,
-            self.now_ms,
-        )
-        .doing("reading the producers' state")?;
+        let checked_from = segments.get(self.checked_from(&segments)).map(|segment| segment.base_offset);
+        let indexed_from = checked_from.unwrap_or(i64::MAX);
+        let bounds = ReplayBounds { log_end_offset, indexed_from };
+        let rebuilt = load_producers(self.home, self.config, &mut segments, bounds, self.now_ms)
+            .doing("reading the producers' state")?;
         for offset in &rebuilt.unreadable {
             let name = names::SegmentFile::ProducerSnapshot.name(*offset);
             self.report.note(Finding::UnreadableSnapshot, name);
+        }
+        for offset in &rebuilt.rebuilt_indexes {
+            let name = names::SegmentFile::TransactionIndex.name(*offset);
+            self.report.note(Finding::CorruptTransactionIndex, name);
         }
         let recovery_point =
             if self.mode.clean { log_end_offset } else { self.mode.recovery_point.clamp(0, log_end_offset) };

@@ -7,22 +7,27 @@ use std::sync::Arc;
 
 use taffrail_protocol::record_batch::{BatchHeader, TimestampType};
 
+use crate::cleaner::plan::SegmentState;
 use crate::config::LogConfig;
 use crate::names::SegmentFile;
 use crate::offset_index::{self, OffsetIndex, OffsetPosition};
 use crate::scan::{Check, Damage, Found, Scan};
 use crate::storage::{Access, Storage, StorageFile};
 use crate::time_index::{self, TimeIndex, TimestampOffset};
+use crate::transaction_index;
 
-/// Where a log lives.
+/// Where a log lives, or what is to become a part of it.
+#[derive(Clone)]
 pub(crate) struct Home<S: Storage> {
     pub storage: S,
     pub dir: PathBuf,
+    /// Ends the names of segments' files that are not the log's yet.
+    pub suffix: &'static str,
 }
 
 impl<S: Storage> Home<S> {
     pub fn path(&self, kind: SegmentFile, offset: i64) -> PathBuf {
-        kind.path(&self.dir, offset)
+        self.dir.join(kind.name(offset) + self.suffix)
     }
 }
 
@@ -77,6 +82,16 @@ impl<S: Storage> Segment<S> {
         Ok(segment)
     }
 
+    /// What a compaction is to know of it.
+    pub fn state(&self) -> SegmentState {
+        SegmentState {
+            base_offset: self.base_offset,
+            size: self.size,
+            offset_entries: self.offsets.len(),
+            time_entries: self.times.len(),
+        }
+    }
+
     /// The file, for writing.
     pub fn writer(&mut self, home: &Home<S>) -> io::Result<&Arc<S::File>> {
         let file = match self.file.take() {
@@ -105,7 +120,8 @@ impl<S: Storage> Segment<S> {
             self.first_timestamp = Some(timestamp);
         }
         let known = self.max_timestamp(home)?;
-        if timestamp > known.timestamp {
+        // One that compaction has emptied has the time of records that are gone.
+        if timestamp > known.timestamp && header.record_count > 0 {
             self.max_timestamp = Some(TimestampOffset { timestamp, offset: last_offset });
         }
         if self.bytes_since_index_entry > u64::from(config.index_interval_bytes) {
@@ -185,10 +201,14 @@ impl<S: Storage> Segment<S> {
             first if first >= 0 => timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        Ok(age > config.segment_ms.saturating_sub(config.segment_jitter_ms))
+        let jittered_ms = config.segment_ms.saturating_sub(config.segment_jitter_ms);
+        let most_ms =
+            if config.compact { jittered_ms.min(config.max_compaction_lag_ms) } else { jittered_ms };
+        Ok(age > most_ms)
     }
 
-    fn first_timestamp(&mut self, home: &Home<S>) -> io::Result<i64> {
+    /// The largest timestamp of the first batch, or -1.
+    pub fn first_timestamp(&mut self, home: &Home<S>) -> io::Result<i64> {
         if let Some(timestamp) = self.first_timestamp {
             return Ok(timestamp);
         }
@@ -353,6 +373,7 @@ impl<S: Storage> Segment<S> {
             end,
         )?;
         self.times.truncate_to(&home.storage, &home.path(SegmentFile::TimeIndex, self.base_offset), end)?;
+        transaction_index::truncate_to(&home.storage, &home.dir, self.base_offset, end)?;
         let file = self.writer(home)?;
         file.set_len(size)?;
         file.sync()?;

@@ -50,6 +50,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Cuts the file off at `len` bytes, or fills it up with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Makes the file tell that it was last written to at this time. Milliseconds since 1970.
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()>;
+
     /// Returns when the file's bytes and length would survive a power cut. Its name may not: see
     /// [`Storage::sync_dir`].
     fn sync(&self) -> io::Result<()>;

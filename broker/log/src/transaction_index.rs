@@ -1,7 +1,12 @@
 //! `.txnindex`: the transactions that were aborted in a segment
 //! (`org.apache.kafka.storage.internals.log.TransactionIndex`, `AbortedTxn`).
 
+use std::io;
+use std::path::Path;
+
 use crate::error::FormatError;
+use crate::names::SegmentFile;
+use crate::storage::{Access, Storage, StorageFile};
 
 /// One aborted transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct AbortedTransaction {
 
 /// Bytes of one entry.
 pub const ENTRY_BYTES: usize = 34;
+/// No transaction index can be meant to be larger.
+pub(crate) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 const VERSION: i16 = 0;
 
 impl AbortedTransaction {
@@ -62,6 +69,45 @@ pub fn decode(bytes: &[u8], base_offset: i64) -> Result<Vec<AbortedTransaction>,
         return Err(FormatError::new("has entries that do not rise"));
     }
     Ok(entries)
+}
+
+fn read<S: Storage>(storage: &S, dir: &Path, base_offset: i64) -> io::Result<Option<Vec<u8>>> {
+    storage.read_small(&SegmentFile::TransactionIndex.path(dir, base_offset), MAX_BYTES)
+}
+
+/// Makes the file of the segment that begins at `base_offset` hold these entries; whether it held others. Not durable.
+pub(crate) fn replace<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    base_offset: i64,
+    aborted: &[AbortedTransaction],
+) -> io::Result<bool> {
+    let bytes: Vec<u8> = aborted.iter().flat_map(AbortedTransaction::encode).collect();
+    let held = read(storage, dir, base_offset)?;
+    if held.as_deref().unwrap_or_default() == bytes {
+        return Ok(false);
+    }
+    let path = SegmentFile::TransactionIndex.path(dir, base_offset);
+    storage.open(&path, Access::Replace)?.write_all_at(&bytes, 0)?;
+    Ok(true)
+}
+
+/// Removes the entries of transactions that ended at `offset` or behind it. Durable when this returns.
+pub(crate) fn truncate_to<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    base_offset: i64,
+    offset: i64,
+) -> io::Result<()> {
+    let Some(bytes) = read(storage, dir, base_offset)? else { return Ok(()) };
+    let entries = bytes.as_chunks::<ENTRY_BYTES>().0;
+    let kept = entries.partition_point(|entry| AbortedTransaction::decode(entry).last_offset < offset);
+    if kept < entries.len() {
+        let file = storage.open(&SegmentFile::TransactionIndex.path(dir, base_offset), Access::Write)?;
+        file.set_len((kept * ENTRY_BYTES) as u64)?;
+        file.sync()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::Log;
 use crate::error::Poisoned;
 use crate::names::{DELETED_SUFFIX, SegmentFile};
 use crate::retention::{self, Retention, SegmentAge};
-use crate::segment::Segment;
+use crate::segment::Home;
 use crate::storage::Storage;
 
 /// What [`Log::retain`] gave up.
@@ -179,28 +179,24 @@ impl<S: Storage> Log<S> {
     pub fn delete_old_segments(&mut self) -> Result<usize, Poisoned> {
         self.check_writable()?;
         let count = self.segment_of(self.log_start_offset);
-        let gone: Vec<_> = self.segments.drain(..count).collect();
+        let gone: Vec<i64> = self.segments.drain(..count).map(|segment| segment.base_offset).collect();
         self.give_up(gone)?;
         self.assert_order();
         Ok(count)
     }
 
-    /// Renames the `.log` files of segments that have left the log, in this order, and leaves the rest to a sweep.
-    pub(super) fn give_up(&mut self, segments: Vec<Segment<S>>) -> Result<(), Poisoned> {
-        let mut renamed = Ok(());
-        for segment in segments {
-            let base_offset = segment.base_offset;
+    /// Renames the `.log` files of these segments, in this order, and leaves the rest to a sweep. After a failure the
+    /// others stay: the next start deals with them.
+    pub(super) fn give_up(&mut self, base_offsets: impl IntoIterator<Item = i64>) -> Result<(), Poisoned> {
+        for base_offset in base_offsets {
             self.mapped.retain(|mapped| *mapped != base_offset);
-            // After a failure the rest is left in place: it goes at the next start, as it is before the log's start.
-            renamed = renamed.and_then(|()| {
-                rename_deleted(&self.home.storage, &self.home.dir, SegmentFile::Log, base_offset)
-            });
-            if renamed.is_ok() {
-                self.deleted.lock().half.push(base_offset);
-                self.changes += 1;
-            }
+            let Home { storage, dir, .. } = &self.home;
+            let renamed = rename_deleted(storage, dir, SegmentFile::Log, base_offset);
+            self.guard("renaming a deleted segment", renamed)?;
+            self.deleted.lock().half.push(base_offset);
+            self.changes += 1;
         }
-        self.guard("renaming a deleted segment", renamed)
+        Ok(())
     }
 
     /// The work that is left on deleted segments, if there is any: to be [run](Sweep::run) without holding the log. With

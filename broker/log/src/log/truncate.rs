@@ -3,7 +3,7 @@
 use super::Log;
 use crate::error::Poisoned;
 use crate::names::SegmentFile;
-use crate::recovery;
+use crate::recovery::{self, ReplayBounds};
 use crate::segment::Segment;
 use crate::storage::Storage;
 
@@ -84,6 +84,7 @@ impl<S: Storage> Log<S> {
     }
 
     fn lower_recovery_point(&mut self, end: i64) {
+        self.cleaned_to = self.cleaned_to.min(end);
         self.highest_recovery_point = self.highest_recovery_point.max(self.recovery_point);
         self.recovery_point = self.recovery_point.min(end);
     }
@@ -137,14 +138,8 @@ impl<S: Storage> Log<S> {
 
     /// Takes the producers back to what they were at the log's end.
     fn rewind_producers(&mut self, now_ms: i64) -> Result<(), Poisoned> {
-        let rebuilt = recovery::load_producers(
-            &self.home,
-            &self.config,
-            &mut self.segments,
-            self.log_start_offset,
-            self.log_end_offset,
-            now_ms,
-        );
+        let bounds = ReplayBounds { log_end_offset: self.log_end_offset, indexed_from: i64::MAX };
+        let rebuilt = recovery::load_producers(&self.home, &self.config, &mut self.segments, bounds, now_ms);
         let rebuilt = self.guard("reading the producers' state", rebuilt)?;
         self.producers = rebuilt.producers;
         self.snapshot_offset = rebuilt.snapshot_offset;

@@ -1,10 +1,10 @@
 //! The segments' part of recovery: unfinished compactions, indexes, and the end of the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Doing, Failure, Finding, Recovery};
 use crate::error::OpenError;
-use crate::names::{PartitionFile, SegmentFile};
+use crate::names::{PartitionFile, SWAP_SUFFIX, SegmentFile};
 use crate::scan::{Check, Damage, Scan};
 use crate::segment::Segment;
 use crate::storage::{Access, Storage, StorageFile};
@@ -19,30 +19,47 @@ impl<S: Storage> Recovery<'_, S> {
         });
         let first_cleaned = first_cleaned.min().unwrap_or(i64::MAX);
         let mut kept = BTreeSet::new();
-        let mut swaps = Vec::new();
+        let mut swaps: BTreeMap<i64, BTreeSet<SegmentFile>> = BTreeMap::new();
         for name in names {
             match PartitionFile::parse(&name) {
                 PartitionFile::Cleaned(..) => self.remove(Finding::CleanedFile, &name)?,
                 PartitionFile::Swap(_, offset) if offset >= first_cleaned => {
                     self.remove(Finding::UnfinishedSwap, &name)?;
                 }
-                PartitionFile::Swap(SegmentFile::Log, offset) => swaps.push((offset, name)),
-                // Its indexes are written anew, its snapshot is the old segment's.
-                PartitionFile::Swap(..) => self.remove(Finding::UnfinishedSwap, &name)?,
+                PartitionFile::Swap(kind, offset) => {
+                    swaps.entry(offset).or_default().insert(kind);
+                }
                 _ => {
                     kept.insert(name);
                 }
             }
         }
-        for (offset, name) in swaps {
-            self.finish_swap(offset, &name, &mut kept)?;
+        for (offset, kinds) in swaps {
+            let counts = if kinds.contains(&SegmentFile::Log) {
+                self.clear_for_swap(offset, &mut kept)?
+            } else {
+                // The log is in its place already; what belongs beside it follows.
+                kept.contains(&SegmentFile::Log.name(offset))
+            };
+            if counts {
+                for kind in kinds {
+                    self.take_name(kind, offset)?;
+                    kept.insert(kind.name(offset));
+                }
+            } else {
+                // The log last: without it the others would be taken for those of the segment that is there.
+                for kind in kinds.into_iter().rev() {
+                    self.remove(Finding::UnfinishedSwap, &swap_name(kind, offset))?;
+                }
+            }
         }
         Ok(kept.into_iter().collect())
     }
 
-    fn finish_swap(&mut self, offset: i64, swap: &str, names: &mut BTreeSet<String>) -> Result<(), Failure> {
+    /// Removes what a `.log.swap` stands for. False when it is damaged: its segments are still there then.
+    fn clear_for_swap(&mut self, offset: i64, names: &mut BTreeSet<String>) -> Result<bool, Failure> {
         let storage = &self.home.storage;
-        let path = self.home.dir.join(swap);
+        let path = self.home.dir.join(swap_name(SegmentFile::Log, offset));
         let size = storage.len_of(&path).doing("reading a swap file")?.unwrap_or(0);
         let file = storage.open(&path, Access::Read).doing("opening a swap file")?;
         let mut scan = Scan::new(&file, 0, size, Check::Checksum);
@@ -51,8 +68,7 @@ impl<S: Storage> Recovery<'_, S> {
             match scan.next().doing("reading a swap file")? {
                 Ok(Some(found)) => end = found.header.next_offset(),
                 Ok(None) => break,
-                // Its segments are still there: a damaged result of theirs is worth nothing.
-                Err(_) => return self.remove(Finding::UnfinishedSwap, swap),
+                Err(_) => return Ok(false),
             }
         }
         let replaced = |name: &String| match PartitionFile::parse(name) {
@@ -63,9 +79,14 @@ impl<S: Storage> Recovery<'_, S> {
         for name in names.extract_if(.., replaced) {
             storage.remove_file(&self.home.dir.join(&name)).doing(&format!("removing {name}"))?;
         }
-        let name = SegmentFile::Log.name(offset);
-        storage.rename(&path, &self.home.dir.join(&name)).doing("renaming a swap file")?;
-        names.insert(name);
+        Ok(true)
+    }
+
+    /// Puts a `.swap` file in its place.
+    fn take_name(&mut self, kind: SegmentFile, offset: i64) -> Result<(), Failure> {
+        let swap = swap_name(kind, offset);
+        let (from, to) = (self.home.dir.join(&swap), self.home.path(kind, offset));
+        self.home.storage.rename(&from, &to).doing("renaming a swap file")?;
         self.report.note(Finding::FinishedSwap, swap);
         Ok(())
     }
@@ -225,7 +246,7 @@ impl<S: Storage> Recovery<'_, S> {
         path: &std::path::Path,
         len: u64,
     ) -> Result<(), Failure> {
-        let bytes = self.home.storage.read_small(path, len.min(MAX_TRANSACTION_INDEX_BYTES));
+        let bytes = self.home.storage.read_small(path, len.min(transaction_index::MAX_BYTES));
         let bytes = bytes.doing("reading a transaction index")?.unwrap_or_default();
         if transaction_index::decode(&bytes, segment.base_offset).is_err() {
             // Kept as far as it is sound: entries are whole from the start on.
@@ -279,8 +300,6 @@ impl<S: Storage> Recovery<'_, S> {
             let segment = &mut segments[index];
             let size = segment.size;
             let (end, damage) = self.rebuild(segment, Check::Checksum)?;
-            let segment = &mut segments[index];
-            self.check_transactions_of(segment)?;
             index += 1;
             log_end_offset = end;
             if let Some(damage) = damage {
@@ -300,14 +319,6 @@ impl<S: Storage> Recovery<'_, S> {
             previous_end = Some(end);
         }
         Ok(log_end_offset)
-    }
-
-    fn check_transactions_of(&mut self, segment: &mut Segment<S>) -> Result<(), Failure> {
-        let path = self.home.path(SegmentFile::TransactionIndex, segment.base_offset);
-        match self.home.storage.len_of(&path).doing("asking for a file's size")? {
-            Some(len) => self.check_transaction_index(segment, &path, len),
-            None => Ok(()),
-        }
     }
 
     /// A log that was closed in good order: only the end of its last segment is read.
@@ -358,8 +369,9 @@ impl<S: Storage> Recovery<'_, S> {
     }
 }
 
-/// No transaction index can be meant to be larger.
-const MAX_TRANSACTION_INDEX_BYTES: u64 = 256 * 1024 * 1024;
+fn swap_name(kind: SegmentFile, offset: i64) -> String {
+    kind.name(offset) + SWAP_SUFFIX
+}
 
 /// Bytes of the entries from the first on that are whole and rise.
 fn sound_transactions(bytes: &[u8], base_offset: i64) -> u64 {

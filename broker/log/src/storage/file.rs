@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
@@ -125,6 +126,11 @@ impl StorageFile for DiskFile {
         self.0.set_len(len)
     }
 
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        let since_1970 = Duration::from_millis(u64::try_from(modified_ms).unwrap_or(0));
+        self.0.set_modified(UNIX_EPOCH + since_1970)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -189,7 +195,7 @@ impl Storage for FileStorage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let since_1970 = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(i64::try_from(since_1970.as_millis()).ok())
     }
 

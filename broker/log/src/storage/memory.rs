@@ -327,6 +327,11 @@ impl StorageFile for MemoryFile {
         Ok(())
     }
 
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        self.inode.lock().modified_ms = modified_ms;
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.storage.enter(Operation::Sync, &self.path)?;
         self.inode.lock().undo.clear();
