@@ -462,6 +462,32 @@ impl<S: Storage> LogDir<S> {
         Ok(())
     }
 
+    /// Writes down where some logs begin; of the others stays what was written last.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn update_log_starts(
+        &self,
+        starts: impl IntoIterator<Item = (TopicPartition, i64)>,
+    ) -> Result<(), CheckpointError> {
+        let mut written = self.written.lock();
+        let mut offsets = written.log_starts.clone();
+        for (partition, offset) in starts {
+            // A log that is not told of begins where its first segment does.
+            if offset > 0 {
+                offsets.insert(partition, offset);
+            } else {
+                offsets.remove(&partition);
+            }
+        }
+        if offsets != written.log_starts {
+            let path = self.path.join(names::LOG_START_CHECKPOINT);
+            offset_checkpoint::write(&self.storage, &path, &offsets)?;
+            written.log_starts = offsets;
+        }
+        Ok(())
+    }
+
     /// Writes down each partition's high watermark.
     ///
     /// # Errors

@@ -230,6 +230,7 @@ spoken! {
     ApiVersions: 0 to 4, flexible from 3;
     CreateTopics: 2 to 7, flexible from 5;
     DeleteTopics: 1 to 6, flexible from 4;
+    DeleteRecords: 0 to 2, flexible from 2;
     InitProducerId: 0 to 5, flexible from 2;
     OffsetForLeaderEpoch: 2 to 4, flexible from 4;
     DescribeConfigs: 1 to 4, flexible from 4;

@@ -145,18 +145,18 @@ impl LeaderState {
         Ok(())
     }
 
-    /// Counts a fetch that was [admitted](Self::admit) and whose log agrees with the leader's.
-    pub fn count(&mut self, replica: Member, fetch: CountedFetch) {
+    /// Counts a fetch that was [admitted](Self::admit) and whose log agrees with the leader's. Returns whether the
+    /// follower's log starts elsewhere than it did.
+    pub fn count(&mut self, replica: Member, fetch: CountedFetch) -> bool {
         assert!(
             fetch.end_offset <= fetch.leader_end_offset,
             "a follower that agrees with its leader ends at {} behind it at {}",
             fetch.end_offset,
             fetch.leader_end_offset
         );
-        if let Some(follower) = self.follower(replica.broker_id) {
-            assert_eq!(follower.member, replica, "a fetch is counted for the incarnation that sent it");
-            follower.fetched(fetch);
-        }
+        let Some(follower) = self.follower(replica.broker_id) else { return false };
+        assert_eq!(follower.member, replica, "a fetch is counted for the incarnation that sent it");
+        follower.fetched(fetch)
     }
 
     fn follower(&mut self, broker_id: i32) -> Option<&mut Progress> {
@@ -176,6 +176,14 @@ impl LeaderState {
             end = end.min(follower.end_offset()?);
         }
         Some(end)
+    }
+
+    /// The smallest log start offset of this leader, whose own is given, and of all other replicas on brokers that live; -1
+    /// while one of those was not heard of in this leader epoch and incarnation (KIP-107).
+    pub fn low_watermark(&self, own_start: i64, lives: impl Fn(i32) -> bool) -> i64 {
+        let others = self.followers.iter().filter(|follower| lives(follower.member.broker_id));
+        let starts = others.map(|follower| follower.log_start_offset().unwrap_or(-1));
+        starts.fold(own_start, i64::min)
     }
 
     /// The ISR to propose now, if another one is wished for and no proposal is in flight. Whoever it adds belongs to the

@@ -21,10 +21,13 @@
 //!
 //! Invariants, asserted where the values change:
 //! - log_start_offset ≤ last_stable_offset ≤ high_watermark ≤ log_end_offset;
+//! - the log's start as it was written down ≤ log_start_offset: records between them may come back after a crash, so
+//!   nobody was told yet that they are gone;
 //! - the high watermark never falls, but where a follower truncates what an unclean election lost (rules 8, 13);
 //! - the leader epoch and the partition epoch of the record never fall (rule 2).
 
 mod assign;
+mod delete;
 mod flush;
 mod follow;
 mod lead;
@@ -42,6 +45,7 @@ use crate::leader::LeaderState;
 use crate::positions::counted_end;
 
 pub use assign::AssignError;
+pub use delete::DeleteError;
 use parked::Purgatory;
 pub use parked::{Effect, Effects, ParkId};
 pub use produce::{ProduceError, Produced, RequiredAcks};
@@ -78,6 +82,8 @@ pub struct Partition<S: Storage, T> {
     /// The last leader epoch that this broker led in with this log, also in an earlier life.
     led_in: Option<i32>,
     high_watermark: i64,
+    /// The log's start as it was last written down. Not above the log's start.
+    written_start: i64,
     purgatory: Purgatory<T>,
     refused: RefusedBatches,
     /// The token of effects that concern no request but the partition.
@@ -95,6 +101,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     /// nothing before [`Partition::assign`].
     pub fn new(log: Log<S>, record: PartitionRecord, high_watermark: i64, me: Member, reporter: T) -> Self {
         let high_watermark = high_watermark.clamp(log.log_start_offset(), log.log_end_offset());
+        // What the log was opened with was on the disk.
+        let written_start = log.log_start_offset();
         Self {
             log,
             me,
@@ -102,6 +110,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             role: Role::Idle,
             led_in: None,
             high_watermark,
+            written_start,
             purgatory: Purgatory::default(),
             refused: RefusedBatches::default(),
             reporter,

@@ -19,6 +19,8 @@ pub struct Progress {
     since_ms: i64,
     /// Everything below is in its log; `None` until it fetched.
     end_offset: Option<i64>,
+    /// Where its log starts, as it wrote down; `None` until it fetched.
+    log_start_offset: Option<i64>,
     last_fetch_ms: i64,
     /// The leader's log end offset at that time.
     leader_end_at_fetch: i64,
@@ -37,6 +39,8 @@ pub struct CountedFetch {
     pub now_ms: i64,
     /// Everything below is in the follower's log.
     pub end_offset: i64,
+    /// Where the follower's log starts, as it wrote down.
+    pub log_start_offset: i64,
     /// The leader's log end offset.
     pub leader_end_offset: i64,
     /// Whether the broker is fenced.
@@ -50,6 +54,7 @@ impl Progress {
             member,
             since_ms: now_ms,
             end_offset: None,
+            log_start_offset: None,
             last_fetch_ms: NEVER_MS,
             leader_end_at_fetch: -1,
             last_caught_up_ms: NEVER_MS,
@@ -75,22 +80,30 @@ impl Progress {
 
     /// Takes note of a fetch. It is caught up as of now if it asks for the leader's end, and as of its last fetch if it has
     /// by now what was the leader's end then: so a follower that is always a fetch behind a busy leader is not lagging.
-    pub fn fetched(&mut self, fetch: CountedFetch) {
+    /// Returns whether its log starts elsewhere than before.
+    pub fn fetched(&mut self, fetch: CountedFetch) -> bool {
         if fetch.end_offset >= fetch.leader_end_offset {
             self.last_caught_up_ms = self.last_caught_up_ms.max(fetch.now_ms);
         } else if fetch.end_offset >= self.leader_end_at_fetch {
             self.last_caught_up_ms = self.last_caught_up_ms.max(self.last_fetch_ms);
         }
         self.end_offset = Some(fetch.end_offset);
+        let start_before = self.log_start_offset.replace(fetch.log_start_offset);
         self.leader_end_at_fetch = self.leader_end_at_fetch.max(fetch.leader_end_offset);
         self.last_fetch_ms = fetch.now_ms;
         self.fenced = fetch.fenced;
         self.silent_since_it_left = false;
+        start_before != self.log_start_offset
     }
 
     /// Everything below is in its log; `None` until it fetched.
     pub fn end_offset(&self) -> Option<i64> {
         self.end_offset
+    }
+
+    /// Records below are gone from its log for good; `None` until it fetched.
+    pub fn log_start_offset(&self) -> Option<i64> {
+        self.log_start_offset
     }
 
     /// Whether it has all that the leader has, or had so within `lag_time_max_ms`.

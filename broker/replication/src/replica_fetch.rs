@@ -19,6 +19,8 @@ pub struct ReplicaFetch {
     pub fetch_offset: i64,
     /// The leader epoch of the follower's last record; -1 if it has none.
     pub last_fetched_epoch: i32,
+    /// Where the follower's log starts, as it wrote down.
+    pub log_start_offset: i64,
     /// The most that may be answered. Bytes.
     pub max_bytes: u32,
     /// The first batch goes out even where it is larger than that (KIP-74).
@@ -85,7 +87,7 @@ pub struct FetchPosition {
     pub fetch_offset: i64,
     /// The leader epoch of the follower's last record; -1 if it has none.
     pub last_fetched_epoch: i32,
-    /// Where the follower's log starts.
+    /// Where the follower's log starts, as it was last written down: a start that a crash could take back is told nobody.
     pub log_start_offset: i64,
 }
 

@@ -30,6 +30,7 @@ fn fetch(replica: Member, fetch_offset: i64, last_fetched_epoch: i32, leader_epo
         current_leader_epoch: leader_epoch,
         fetch_offset,
         last_fetched_epoch,
+        log_start_offset: 0,
         max_bytes: 1 << 20,
         at_least_one_batch: true,
     }

@@ -55,6 +55,12 @@ enum Op {
     Pass(i64),
     /// A flush ends.
     Flush(usize),
+    /// A client asks a node to delete records up to so many before its high watermark.
+    Delete(usize, i64),
+    /// A node looks for records that are older, or more, than are kept.
+    Retain(usize),
+    /// A node writes down where its log starts.
+    Write(usize),
     /// A broker has a new session with the controller.
     Renew(usize),
 }
@@ -81,6 +87,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => number.clone().prop_map(Op::Learn),
         4 => prop_oneof![Just(100), Just(1_000), Just(11_000), Just(31_000)].prop_map(Op::Pass),
         6 => number.clone().prop_map(Op::Flush),
+        2 => (number.clone(), prop_oneof![Just(0), 0..20_i64]).prop_map(|(n, k)| Op::Delete(n, k)),
+        2 => number.clone().prop_map(Op::Retain),
+        4 => number.clone().prop_map(Op::Write),
         1 => number.prop_map(Op::Renew),
     ]
 }
@@ -94,6 +103,8 @@ struct Node {
     /// The incarnations that it believes to be registered.
     known: [u64; 3],
     high_watermark: i64,
+    /// Where its log starts, on its disk.
+    written_start: i64,
 }
 
 /// A batch: its checksum, which no other has, and its leader epoch.
@@ -116,6 +127,8 @@ struct World {
     refusals: Vec<(Member, i32, IsrRefusal)>,
     /// What was committed, by whoever's high watermark.
     committed: BTreeMap<i64, Print>,
+    /// Up to where anybody deleted records.
+    deleted: i64,
     /// What was produced with acks=all and not answered yet.
     waiting: BTreeMap<u64, (i64, u32)>,
     /// What was acknowledged.
@@ -141,7 +154,8 @@ impl World {
         let nodes = members.map(|me| {
             let (storage, log) = empty_log(&config);
             let partition = Partition::new(log, nobody(&first), 0, me, ITSELF);
-            Node { me, partition, storage, noted: 0, known: registered, high_watermark: 0 }
+            let known = registered;
+            Node { me, partition, storage, noted: 0, known, high_watermark: 0, written_start: 0 }
         });
         Self {
             config,
@@ -157,6 +171,7 @@ impl World {
             proposals: Vec::new(),
             refusals: Vec::new(),
             committed: BTreeMap::new(),
+            deleted: 0,
             waiting: BTreeMap::new(),
             acknowledged: Vec::new(),
             batches: 0,
@@ -233,6 +248,9 @@ impl World {
                 (0..3).for_each(|n| self.tick(n));
             }
             Op::Flush(n) => self.flush(n % 3),
+            Op::Delete(n, k) => self.delete(n % 3, k),
+            Op::Retain(n) => self.retain(n % 3),
+            Op::Write(n) => self.write(n % 3),
             Op::Renew(n) => {
                 self.nodes[n % 3].partition.session_renewed();
                 self.publish(n % 3, self.records.len() - 1);
@@ -364,7 +382,7 @@ impl World {
         self.register(n);
         let first = nobody(&self.records[0]);
         let node = &mut self.nodes[n];
-        let log_start_offset = node.partition.log().log_start_offset();
+        let log_start_offset = node.written_start;
         let mode = OpenMode { clean: false, recovery_point: 0, log_start_offset };
         let (log, _) = Log::open(node.storage.clone(), dir(), self.config.clone(), mode, self.now).unwrap();
         let high_watermark = if old_high_watermark { node.high_watermark / 2 } else { node.high_watermark };
@@ -389,8 +407,33 @@ impl World {
         let node = &mut self.nodes[n];
         let me = node.me;
         let partition = Partition::new(log, first, 0, me, ITSELF);
-        *node = Node { me, partition, storage, noted: 0, known: self.registered, high_watermark: 0 };
+        let known = self.registered;
+        *node = Node { me, partition, storage, noted: 0, known, high_watermark: 0, written_start: 0 };
         self.decide();
+    }
+
+    /// Only the leader does, and what it deletes is committed.
+    fn delete(&mut self, n: usize, before_high_watermark: i64) {
+        let partition = &mut self.nodes[n].partition;
+        let offset = (partition.high_watermark() - before_high_watermark).max(0);
+        if partition.delete_records(Some(offset), &mut self.effects).is_ok() {
+            self.deleted = self.deleted.max(offset);
+        }
+        self.carry_out(n);
+    }
+
+    fn retain(&mut self, n: usize) {
+        let retained = self.nodes[n].partition.retain(self.now, &mut self.effects).unwrap();
+        self.deleted = self.deleted.max(retained.map_or(0, |retained| retained.to));
+        self.carry_out(n);
+    }
+
+    fn write(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.written_start = node.partition.log().log_start_offset();
+        node.partition.start_written(node.written_start, &mut self.effects);
+        node.partition.delete_old_segments(&mut self.effects).unwrap();
+        self.carry_out(n);
     }
 
     fn tick(&mut self, n: usize) {
@@ -421,6 +464,8 @@ impl World {
                 Effect::FlushWanted { .. }
                 | Effect::Fetchable { .. }
                 | Effect::Readable { .. }
+                | Effect::StartMoved { .. }
+                | Effect::StartWritten { .. }
                 | Effect::Moved { .. } => {}
             }
         }
@@ -432,6 +477,9 @@ impl World {
             let (from, to) = (self.nodes[n].high_watermark, self.nodes[n].partition.high_watermark());
             assert!(from <= to, "the high watermark of broker {} fell from {from} to {to}", n + 1);
             self.nodes[n].high_watermark = to;
+            let start = self.nodes[n].partition.log().log_start_offset();
+            assert!(start <= to, "broker {} deleted up to {start}, and {to} is committed", n + 1);
+            assert!(start <= self.deleted, "broker {} deleted up to {start}, which nobody wanted", n + 1);
             if from == to {
                 continue;
             }
@@ -479,6 +527,7 @@ impl World {
                 self.publish(n, self.records.len() - 1);
                 self.tick(n);
                 self.flush(n);
+                self.write(n);
                 self.step(Op::Round(n));
                 self.step(Op::Take(0, false, false));
                 self.step(Op::Refusal(0));
@@ -490,11 +539,17 @@ impl World {
         assert_eq!(record.isr.len(), 3, "all came back: {record:?}");
         let all = self.batches_of(leader);
         let end = self.nodes[leader].partition.log().log_end_offset();
+        let start = self.nodes[leader].partition.log().log_start_offset();
         for n in 0..3 {
-            assert_eq!(self.batches_of(n), all, "broker {} has the leader's log", n + 1);
+            let own_start = self.nodes[n].partition.log().log_start_offset();
+            assert!(start <= own_start, "broker {} follows the leader's start", n + 1);
+            let kept: BTreeMap<_, _> =
+                all.range(own_start..).map(|(offset, print)| (*offset, *print)).collect();
+            assert_eq!(self.batches_of(n), kept, "broker {} has the leader's log", n + 1);
             assert_eq!(self.nodes[n].partition.high_watermark(), end, "broker {}", n + 1);
         }
-        for (offset, print) in &self.committed {
+        assert_eq!(self.nodes[leader].partition.low_watermark(|_| true), Ok(start));
+        for (offset, print) in self.committed.range(self.deleted..) {
             assert_eq!(all.get(offset), Some(print), "what was committed at offset {offset} is lost");
         }
     }
@@ -532,5 +587,10 @@ proptest! {
     #[test]
     fn nor_where_records_are_flushed_before_they_count(ops in prop::collection::vec(op(), 1..500)) {
         run(LogConfig { flush_messages: 1, ..LogConfig::default() }, &ops);
+    }
+
+    #[test]
+    fn nor_where_old_segments_are_deleted(ops in prop::collection::vec(op(), 1..500)) {
+        run(LogConfig { segment_bytes: 200, retention_bytes: 600, ..LogConfig::default() }, &ops);
     }
 }

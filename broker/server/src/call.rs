@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use taffrail_protocol::frame::write_response;
 use taffrail_protocol::{ApiKey, ApiMessage, Decode, DecodeError, ErrorCode, Reader, Writer};
+use tokio::task::AbortHandle;
 
 use crate::broker::Broker;
 use crate::net::outbox::{FileRange, Response};
-use crate::net::parked::{Answer, AwaitDelivery, Delivery, Waiter};
+use crate::net::parked::{Answer, AwaitDelivery, Delivery, Parked, Waiter};
 use crate::request::RequestContext;
 
 /// What is reserved for an answer: most of them fit.
@@ -100,6 +101,20 @@ impl Call {
         self.answer_delivery(delivery)
     }
 
+    /// As [`Call::answer_later`], for work that is of use to this client alone: it ends with the connection.
+    pub fn answer_while_connected<M, W>(self, work: impl FnOnce(Arc<Broker>) -> W) -> Answer
+    where
+        M: ApiMessage + Send + 'static,
+        W: Future<Output = M> + Send + 'static,
+    {
+        let delivery = Delivery::new(self.waiter.clone());
+        let work = work(Arc::clone(&self.broker));
+        let place = delivery.clone();
+        let task = tokio::spawn(async move { place.deliver(work.await) }).abort_handle();
+        let encode = move |message: M| self.encode(&message);
+        Answer::Later(Box::new(AwaitTask { task, awaited: AwaitDelivery::new(delivery, encode) }))
+    }
+
     /// Answers when `work`, which may block on the disk, is done on a thread that may.
     pub fn answer_blocking<M>(self, work: impl FnOnce(&Broker) -> M + Send + 'static) -> Answer
     where
@@ -114,6 +129,28 @@ impl Call {
     /// Answers with what arrives at `delivery`.
     pub fn answer_delivery<M: ApiMessage + Send + 'static>(self, delivery: Delivery<M>) -> Answer {
         Answer::Later(Box::new(AwaitDelivery::new(delivery, move |message: M| self.encode(&message))))
+    }
+}
+
+/// A request whose answer a task makes that ends with it.
+struct AwaitTask<P> {
+    task: AbortHandle,
+    awaited: P,
+}
+
+impl<P: Parked> Parked for AwaitTask<P> {
+    fn deadline(&self) -> Option<Instant> {
+        self.awaited.deadline()
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Response> {
+        self.awaited.poll(now)
+    }
+}
+
+impl<P> Drop for AwaitTask<P> {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

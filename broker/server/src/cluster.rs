@@ -248,6 +248,17 @@ impl Cluster {
         self.updated.notify_waiters();
     }
 
+    /// Completes when the controller told of something since this was called.
+    pub fn updated(&self) -> impl Future<Output = ()> + '_ {
+        // It hears of what comes from its making on, polled or not.
+        self.updated.notified()
+    }
+
+    /// The brokers that are registered and not fenced.
+    pub fn living(&self) -> BTreeSet<i32> {
+        alive(&self.state.read().brokers).collect()
+    }
+
     /// Completes when `is_so`, at once or after an update of the controller.
     pub async fn until(&self, is_so: impl Fn() -> bool) {
         loop {

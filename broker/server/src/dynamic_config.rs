@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use taffrail_control::session::ClusterUpdate;
-use taffrail_replication::partition::Effects;
 
 use crate::broker::Broker;
-use crate::clock;
 use crate::cluster::Topic;
 use crate::lifecycle::accept_limits;
-use crate::replicas::log_config;
-use crate::waiter::carry_out;
+use crate::replicas::{log_config, set_log_configs};
 
 /// Takes over what an update says of the brokers' configuration, before anything else of it. Whoever applies updates
 /// does so one after the other.
@@ -25,11 +22,7 @@ pub fn apply(broker: &Broker, update: &ClusterUpdate) {
     broker.admission.set_limits(accept_limits(&config));
     for topic in broker.cluster.topics() {
         let of_topic = config.topic(&topic.record.config);
-        let mut effects = Effects::new();
-        for replica in topic.partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
-            replica.lock().update_config(clock::now_ms(), log_config(&of_topic, &config), &mut effects);
-        }
-        carry_out(&mut effects);
+        set_log_configs(broker, topic.id, &topic.partitions, || log_config(&of_topic, &config));
         if of_topic != topic.config {
             broker.cluster.put_topic(Arc::new(Topic {
                 name: Arc::clone(&topic.name),

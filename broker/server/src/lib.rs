@@ -39,6 +39,7 @@ pub mod random;
 pub mod replicas;
 pub mod replication;
 pub mod request;
+pub mod retention;
 pub mod run_broker;
 pub mod run_controller;
 pub mod session_events;

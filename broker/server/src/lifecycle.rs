@@ -30,6 +30,7 @@ use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
 use crate::random;
 use crate::replicas::{RecoveredDir, Replicas};
 use crate::replication;
+use crate::retention;
 use crate::updates::Updates;
 use crate::waiter::carry_out;
 use taffrail_replication::disk::DiskError;
@@ -200,6 +201,7 @@ impl RunningBroker {
         let (upkept, session_state) = (Arc::clone(&replicas), state.clone());
         let upkeep = maintenance::run(Arc::clone(&broker), upkept, requests, session_state, stopped.clone());
         tasks.push(tokio::spawn(upkeep));
+        tasks.push(tokio::spawn(retention::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
         tasks.extend(replication::start(&broker, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
         Ok(Self { broker, replicas, incarnation, stop, tasks, session, state, stopping })

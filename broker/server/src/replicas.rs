@@ -20,16 +20,16 @@ use taffrail_replication::disk::logs::{
     short_logs,
 };
 use taffrail_replication::disk::opening::{Fresh, Opening};
-use taffrail_replication::partition::Partition;
+use taffrail_replication::partition::{Effects, Partition};
 
 use crate::boot::{self, BootError};
 use crate::broker::Broker;
 use crate::clock;
-use crate::cluster::Replica;
+use crate::cluster::{self, Replica};
 use crate::config::BrokerConfig;
 use crate::random;
 use crate::replication::Errands;
-use crate::waiter::PartitionWaiter;
+use crate::waiter::{PartitionWaiter, carry_out};
 
 /// The directory of this broker's logs.
 pub struct Replicas {
@@ -306,6 +306,17 @@ impl Replicas {
         written
     }
 
+    /// Writes down where some logs start. `starts` is asked once nobody else writes.
+    ///
+    /// # Errors
+    /// When the checkpoint file cannot be written.
+    pub fn write_starts(
+        &self,
+        starts: impl FnOnce() -> Vec<(TopicPartition, i64)>,
+    ) -> Result<(), CheckpointError> {
+        self.logs.write_starts(starts)
+    }
+
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.
     pub fn close(&self, replicas: &[(TopicPartition, Arc<Replica>)], incarnation: u64) {
         let mut all_closed = self.close_logs(replicas);
@@ -359,6 +370,27 @@ fn remove(storage: &FileStorage, dir: &Path) {
     }
 }
 
+/// Gives the logs of a topic's partitions other settings; those that are to keep other records are looked at soon.
+pub fn set_log_configs(
+    broker: &Broker,
+    topic_id: Uuid,
+    partitions: &[cluster::TopicPartition],
+    config: impl Fn() -> LogConfig,
+) {
+    let retention = |config: &LogConfig| (config.delete, config.retention_ms, config.retention_bytes);
+    let mut effects = Effects::new();
+    for partition in partitions {
+        let Some(replica) = &partition.replica else { continue };
+        let mut replica = replica.lock();
+        let before = retention(replica.log().config());
+        replica.update_config(clock::now_ms(), config(), &mut effects);
+        if retention(replica.log().config()) != before {
+            broker.errands.retention.push((topic_id, partition.record.partition));
+        }
+    }
+    carry_out(&mut effects);
+}
+
 /// A log's settings from its topic's and the broker's.
 pub fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     let unsigned = |value: i32| u32::try_from(value).unwrap_or(0);
@@ -375,6 +407,10 @@ pub fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
             TimestampType::CreateTime => record_batch::TimestampType::CreateTime,
             TimestampType::LogAppendTime => record_batch::TimestampType::LogAppendTime,
         },
+        delete: topic.cleanup_policy.delete,
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
         compact: topic.cleanup_policy.compact,
         producer_id_expiration_ms: i64::from(broker.producer_id_expiration_ms),
         ..LogConfig::default()

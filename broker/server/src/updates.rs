@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{PartitionKey, Replica, Topic, TopicPartition};
 use crate::dynamic_config;
-use crate::replicas::{ReplicaError, Replicas, log_config};
+use crate::replicas::{ReplicaError, Replicas, log_config, set_log_configs};
 use crate::replication;
 use crate::waiter::carry_out;
 use taffrail_replication::partition::Effects;
@@ -256,12 +256,7 @@ impl Updates {
         let config = live.topic(&record.config);
         let mut partitions = known.map(|topic| topic.partitions.clone()).unwrap_or_default();
         if known.is_some_and(|topic| topic.record.config != record.config) {
-            let mut effects = Effects::new();
-            for replica in partitions.iter().filter_map(|partition| partition.replica.as_ref()) {
-                let config = log_config(&config, &live);
-                replica.lock().update_config(clock::now_ms(), config, &mut effects);
-            }
-            carry_out(&mut effects);
+            set_log_configs(&self.broker, record.topic_id, &partitions, || log_config(&config, &live));
         }
         let mut taken_over = Vec::new();
         let key = |change: &Change| (record.topic_id, change.record.partition);

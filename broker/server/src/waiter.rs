@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use taffrail_protocol::ErrorCode;
+use tokio::sync::Notify;
 
 use crate::cluster::{PartitionKey, Replica};
 use crate::follower_session::{FollowerBell, Slot};
@@ -34,6 +35,8 @@ pub enum PartitionWaiter {
         /// Where the partition is in the session.
         slot: Slot,
     },
+    /// A request to delete records, which waits until they are gone from all replicas.
+    Deletion(Arc<Notify>),
     /// Nobody in particular: who does what the partition itself needs done.
     Shell {
         /// Where it is noted down.
@@ -43,7 +46,7 @@ pub enum PartitionWaiter {
     },
 }
 
-/// A place where a fetch waits on a partition. Dropping it leaves.
+/// A place where a fetch or a deletion of records waits on a partition. Dropping it leaves.
 pub struct ParkedPlace {
     replica: Arc<Replica>,
     id: ParkId,
@@ -139,6 +142,8 @@ pub fn carry_out(effects: &mut Effects<PartitionWaiter>) {
                 bell.ring(slot, bytes);
             }
             Effect::Moved { token: PartitionWaiter::Follower { bell, slot } } => bell.ring(slot, u64::MAX),
+            Effect::StartWritten { token: PartitionWaiter::Deletion(deletion) }
+            | Effect::Moved { token: PartitionWaiter::Deletion(deletion) } => deletion.notify_one(),
             Effect::Propose { token: PartitionWaiter::Shell { errands, key }, proposal } => {
                 errands.propose(key, proposal);
             }
@@ -149,9 +154,14 @@ pub fn carry_out(effects: &mut Effects<PartitionWaiter>) {
             Effect::Fetchable { token: PartitionWaiter::Shell { errands, key } } => {
                 errands.fetchable.push(key)
             }
+            Effect::StartMoved { token: PartitionWaiter::Shell { errands, key } } => {
+                errands.log_starts.push(key);
+            }
             // A fetch is never parked as a produce nor the other way round, and no request is what a partition reports by.
             Effect::Readable { .. }
             | Effect::Moved { .. }
+            | Effect::StartWritten { .. }
+            | Effect::StartMoved { .. }
             | Effect::Committed { .. }
             | Effect::Propose { .. }
             | Effect::FlushWanted { .. }

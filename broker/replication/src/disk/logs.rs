@@ -298,6 +298,19 @@ impl<S: Storage> ReplicaLogs<S> {
         self.dir.write_high_watermarks(&high_watermarks)
     }
 
+    /// Writes down where some logs start; of the others stays what was written last. `starts` is asked once nobody else
+    /// writes, so that a log that was deleted meanwhile is not written down again.
+    ///
+    /// # Errors
+    /// When the checkpoint file cannot be written.
+    pub fn write_starts(
+        &self,
+        starts: impl FnOnce() -> Vec<(TopicPartition, i64)>,
+    ) -> Result<(), CheckpointError> {
+        let _one_at_a_time = self.checkpointing.lock();
+        self.dir.update_log_starts(starts())
+    }
+
     /// Moves the directory of a partition's name aside, and returns where it is now. Its log must not be written to any
     /// more.
     ///

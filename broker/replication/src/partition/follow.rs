@@ -23,7 +23,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             leader_epoch: self.record.leader_epoch,
             fetch_offset,
             last_fetched_epoch: self.last_record_epoch(),
-            log_start_offset: self.log.log_start_offset(),
+            log_start_offset: self.written_start,
         })
     }
 
@@ -47,7 +47,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         let outcome = match (answer.error, answer.diverging) {
             (ErrorCode::NONE, None) => self.append_fetched(now_ms, answer, effects),
             (ErrorCode::NONE, Some(diverging)) => self.truncate(now_ms, diverging),
-            (ErrorCode::OFFSET_OUT_OF_RANGE, _) => self.start_anew(now_ms, answer),
+            (ErrorCode::OFFSET_OUT_OF_RANGE, _) => self.start_anew(now_ms, answer, effects),
             (code, _) => Ok(FetchedOutcome::Refused(code)),
         };
         self.tell_failure(effects);
@@ -89,7 +89,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         if high_watermark > self.high_watermark {
             self.raise_high_watermark(high_watermark, effects);
         }
-        self.log.set_log_start_offset(answer.log_start_offset.min(self.high_watermark))?;
+        self.move_start(answer.log_start_offset.min(self.high_watermark), effects)?;
         Ok(FetchedOutcome::Appended { bytes, rolled: appended.is_some_and(|info| info.rolled) })
     }
 
@@ -113,7 +113,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     /// The leader has nothing at the end of this log. Either its log starts behind: then what this one has was deleted
     /// there, and it goes on at that start. Or this log is empty and the leader's ends before, which takes an unclean
     /// election; had it records, the leader had found them to diverge.
-    fn start_anew(&mut self, now_ms: i64, answer: &Fetched<'_>) -> Result<FetchedOutcome, FollowError> {
+    fn start_anew(
+        &mut self,
+        now_ms: i64,
+        answer: &Fetched<'_>,
+        effects: &mut Effects<T>,
+    ) -> Result<FetchedOutcome, FollowError> {
         let before = self.follower_log();
         let to = answer.log_start_offset;
         if to < 0 || to <= before.log_end_offset && before.last_epoch >= 0 {
@@ -123,6 +128,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             check_truncation(&before, to, self.record.leader_epoch, self.record.unclean_epoch)?;
         }
         self.log.truncate_fully_and_start_at(to, now_ms)?;
+        self.start_moved(effects);
         Ok(FetchedOutcome::StartedAnew(self.truncated(&before)))
     }
 
@@ -130,6 +136,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     fn truncated(&mut self, before: &FollowerLog) -> Truncation {
         let (start, end) = (self.log.log_start_offset(), self.log.log_end_offset());
         self.high_watermark = before.high_watermark.clamp(start, end);
+        self.written_start = self.written_start.min(start);
         let lost = before.high_watermark > end;
         Truncation {
             from: before.log_end_offset,

@@ -48,10 +48,19 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             Fit::OutOfRange => return Ok(self.answer(ErrorCode::OFFSET_OUT_OF_RANGE, None)),
         }
         let leader_end_offset = self.log.log_end_offset();
-        leader.count(
+        let start_moved = leader.count(
             fetch.replica,
-            CountedFetch { now_ms, end_offset: fetch.fetch_offset, leader_end_offset, fenced: fetch.fenced },
+            CountedFetch {
+                now_ms,
+                end_offset: fetch.fetch_offset,
+                log_start_offset: fetch.log_start_offset,
+                leader_end_offset,
+                fenced: fetch.fenced,
+            },
         );
+        if start_moved {
+            self.purgatory.start_written(effects);
+        }
         self.advance(effects);
         self.propose(now_ms, effects);
         let read = self.log.read(

@@ -7,7 +7,7 @@ use taffrail_protocol::ErrorCode;
 
 use super::RequiredAcks;
 
-/// Names one parked fetch on one partition.
+/// Names one parked fetch or deletion of records on one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParkId(u64);
 
@@ -19,7 +19,7 @@ pub enum Effect<T> {
         /// The fetch.
         token: T,
         /// How many bytes, about: batches that became readable with one step are counted whole. A follower's fetch is told
-        /// of none when there is nothing new but the high watermark.
+        /// of none when there is nothing new but the high watermark or the log's start.
         bytes: u64,
     },
     /// A parked produce was committed or failed; it is not parked any more.
@@ -29,9 +29,15 @@ pub enum Effect<T> {
         /// How it ended.
         outcome: Result<(), ErrorCode>,
     },
-    /// The partition answers no fetch any more (it lost its role or is deleted): a parked fetch has to look again.
+    /// A replica has written down where its log starts: a parked deletion of records, which stays parked, may be done.
+    StartWritten {
+        /// The deletion.
+        token: T,
+    },
+    /// The partition answers no fetch any more (it lost its role or is deleted): a parked fetch or deletion of records has
+    /// to look again.
     Moved {
-        /// The fetch, which is not parked any more.
+        /// The request, which is not parked any more.
         token: T,
     },
     /// The leader wishes another ISR: to be sent to the controller. At most one is in flight per partition; one that is
@@ -49,6 +55,11 @@ pub enum Effect<T> {
     },
     /// The log has just ceased to take writes. Told once.
     Failed {
+        /// The partition's reporter.
+        token: T,
+    },
+    /// The log's start moved: it has to be written down, and after that segments may go. Told at each move.
+    StartMoved {
         /// The partition's reporter.
         token: T,
     },
@@ -83,6 +94,7 @@ pub(super) struct Purgatory<T> {
     flushes: VecDeque<ParkedFlush<T>>,
     fetches: Vec<(ParkId, T)>,
     replica_fetches: Vec<(ParkId, T)>,
+    deletions: Vec<(ParkId, T)>,
     next_id: u64,
     /// Bytes appended and not yet reported to parked fetches as readable.
     unreported_bytes: u64,
@@ -95,6 +107,7 @@ impl<T> Default for Purgatory<T> {
             flushes: VecDeque::new(),
             fetches: Vec::new(),
             replica_fetches: Vec::new(),
+            deletions: Vec::new(),
             next_id: 0,
             unreported_bytes: 0,
         }
@@ -134,6 +147,12 @@ impl<T: Clone> Purgatory<T> {
         id
     }
 
+    pub(super) fn park_deletion(&mut self, token: T) -> ParkId {
+        let id = self.next_id();
+        self.deletions.push((id, token));
+        id
+    }
+
     fn next_id(&mut self) -> ParkId {
         let id = ParkId(self.next_id);
         self.next_id += 1;
@@ -141,9 +160,9 @@ impl<T: Clone> Purgatory<T> {
     }
 
     pub(super) fn leave(&mut self, id: ParkId) {
-        for fetches in [&mut self.fetches, &mut self.replica_fetches] {
-            if let Some(at) = fetches.iter().position(|(parked, _)| *parked == id) {
-                fetches.swap_remove(at);
+        for parked in [&mut self.fetches, &mut self.replica_fetches, &mut self.deletions] {
+            if let Some(at) = parked.iter().position(|(parked, _)| *parked == id) {
+                parked.swap_remove(at);
             }
         }
     }
@@ -174,6 +193,18 @@ impl<T: Clone> Purgatory<T> {
         effects.extend(followers.map(|(_, token)| Effect::Readable { token: token.clone(), bytes: 0 }));
     }
 
+    /// The log's start moved, which followers are told.
+    pub(super) fn start_moved(&mut self, effects: &mut Effects<T>) {
+        let followers = self.replica_fetches.iter();
+        effects.extend(followers.map(|(_, token)| Effect::Readable { token: token.clone(), bytes: 0 }));
+    }
+
+    /// This replica or another one has written down where its log starts.
+    pub(super) fn start_written(&mut self, effects: &mut Effects<T>) {
+        let told = self.deletions.iter();
+        effects.extend(told.map(|(_, token)| Effect::StartWritten { token: token.clone() }));
+    }
+
     /// The ISR became too small for anything to be committed: producers are told that their batches are in the log and not
     /// on enough replicas (rule 9).
     pub(super) fn too_few_replicas(&mut self, effects: &mut Effects<T>) {
@@ -193,8 +224,9 @@ impl<T: Clone> Purgatory<T> {
         let flushes = self.flushes.drain(..).map(|parked| parked.token);
         let outcome = Err(code);
         effects.extend(commits.chain(flushes).map(|token| Effect::Committed { token, outcome }));
-        let fetches = self.fetches.drain(..).chain(self.replica_fetches.drain(..));
-        effects.extend(fetches.map(|(_, token)| Effect::Moved { token }));
+        let looking = self.fetches.drain(..).chain(self.replica_fetches.drain(..));
+        let looking = looking.chain(self.deletions.drain(..));
+        effects.extend(looking.map(|(_, token)| Effect::Moved { token }));
         self.unreported_bytes = 0;
     }
 }

@@ -221,6 +221,7 @@ pub fn fetch_of(replica: Member, position: &FetchPosition) -> ReplicaFetch {
         current_leader_epoch: position.leader_epoch,
         fetch_offset: position.fetch_offset,
         last_fetched_epoch: position.last_fetched_epoch,
+        log_start_offset: position.log_start_offset,
         max_bytes: 1 << 20,
         at_least_one_batch: true,
     }

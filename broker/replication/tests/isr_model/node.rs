@@ -157,6 +157,7 @@ impl Node {
                 CountedFetch {
                     now_ms: EARLY_MS,
                     end_offset: asked.0 as i64,
+                    log_start_offset: 0,
                     leader_end_offset: len as i64,
                     fenced: false,
                 },

@@ -59,6 +59,7 @@ pub struct BrokerConfig {
     pub leader_imbalance_check_interval_seconds: i64,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_scheduler_interval_ms: i64,
+    pub log_retention_check_interval_ms: i64,
     pub log_stray_retention_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
     pub max_connections: i32,
@@ -192,6 +193,7 @@ impl BrokerConfig {
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
             log_flush_start_offset_checkpoint_interval_ms: values
                 .int("log.flush.start.offset.checkpoint.interval.ms"),
+            log_retention_check_interval_ms: values.long("log.retention.check.interval.ms"),
             log_stray_retention_ms: values.long("log.stray.retention.ms"),
             max_connections: values.int("max.connections"),
             max_connections_per_ip: values.int("max.connections.per.ip"),

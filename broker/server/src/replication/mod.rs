@@ -38,6 +38,10 @@ pub struct Errands {
     pub flushes: KeyQueue,
     /// Replicas whose log takes no writes any more.
     pub failed: KeyQueue,
+    /// Replicas whose log starts elsewhere by now.
+    pub log_starts: KeyQueue,
+    /// Replicas that are to keep other records than before.
+    pub retention: KeyQueue,
     /// There are other brokers, or they are elsewhere.
     pub brokers: Notify,
     /// The checkpoints tell what is not so any more.

@@ -186,6 +186,7 @@ fn fetch_of(serving: &Serving, replica: Member, position: &FetchPosition) -> Rep
         current_leader_epoch: position.leader_epoch,
         fetch_offset: position.fetch_offset,
         last_fetched_epoch: position.last_fetched_epoch,
+        log_start_offset: position.log_start_offset,
         max_bytes: MAX_BYTES,
         at_least_one_batch: true,
     }

@@ -172,6 +172,8 @@ impl World {
                 Effect::Fetchable { token: Token::Reporter(_) } => self.wake_fetchers(id, run),
                 Effect::Fetchable { .. }
                 | Effect::Readable { .. }
+                | Effect::StartMoved { .. }
+                | Effect::StartWritten { .. }
                 | Effect::Moved { .. }
                 | Effect::Committed { .. } => {}
             }

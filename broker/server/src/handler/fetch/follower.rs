@@ -282,6 +282,7 @@ fn read_all(
             current_leader_epoch: asked.current_leader_epoch,
             fetch_offset: asked.fetch_offset,
             last_fetched_epoch: asked.last_fetched_epoch,
+            log_start_offset: asked.log_start_offset,
             max_bytes: u32::try_from(asked.max_bytes).unwrap_or(0).min(left),
             at_least_one_batch: nothing_yet,
         };
