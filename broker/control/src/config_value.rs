@@ -51,6 +51,8 @@ impl ConfigType {
 pub enum Accepts {
     /// Every value of the type.
     Any,
+    /// Integers but 0.
+    NotZero,
     /// Integers from this one up.
     AtLeast(i64),
     /// Integers from the first to the second, both included.
@@ -162,6 +164,7 @@ pub fn parse(config_type: ConfigType, accepts: Accepts, text: &str) -> Option<Co
 fn allows(accepts: Accepts, value: &ConfigValue) -> bool {
     match (accepts, value) {
         (Accepts::Any, _) => true,
+        (Accepts::NotZero, ConfigValue::Integer(value)) => *value != 0,
         (Accepts::AtLeast(min), ConfigValue::Integer(value)) => *value >= min,
         (Accepts::Between(min, max), ConfigValue::Integer(value)) => (min..=max).contains(value),
         (Accepts::OrBetween(or, min, max), ConfigValue::Integer(value)) => {
@@ -190,6 +193,7 @@ fn allows(accepts: Accepts, value: &ConfigValue) -> bool {
 /// Says, to stand after "expected", which values [`parse`] takes.
 pub fn accepted(config_type: ConfigType, accepts: Accepts) -> String {
     match accepts {
+        Accepts::NotZero => "a whole number that is not 0".to_owned(),
         Accepts::AtLeast(min) => format!("a whole number from {min} to {}", largest(config_type)),
         Accepts::Between(min, max) => format!("a whole number from {min} to {max}"),
         Accepts::OrBetween(or, min, max) => format!("{or} or a whole number from {min} to {max}"),

@@ -1,6 +1,6 @@
 //! The keys that Taffrail acts on.
 
-use crate::config_value::Accepts::{self, Any, AtLeast, Between, OneOf};
+use crate::config_value::Accepts::{self, Any, AtLeast, Between, NotZero, OneOf};
 use crate::config_value::ConfigType::{self, Boolean, Int, Long, Short, String};
 
 use super::{BrokerKey, Handling};
@@ -22,7 +22,7 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 67] = [
+pub(super) static KEYS: [BrokerKey; 72] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
     key("auto.leader.rebalance.enable", Boolean, Some("true"), Any,
@@ -77,6 +77,18 @@ pub(super) static KEYS: [BrokerKey; 67] = [
         "How far a record's timestamp may lie behind; gives message.timestamp.before.max.ms its default."),
     key("log.message.timestamp.type", String, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]),
         "Whose clock a record's timestamp shows; gives message.timestamp.type its default."),
+    key("log.retention.bytes", Long, Some("-1"), Any,
+        "How large a partition may grow before its oldest segments are deleted; gives retention.bytes its default."),
+    key("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1),
+        "How often logs are looked at for segments that are old enough, or large enough together, to be deleted."),
+    key("log.retention.hours", Int, Some("168"), NotZero,
+        "How many hours records are kept, a negative number for good; gives retention.ms its default where neither \
+         log.retention.ms nor log.retention.minutes is set."),
+    key("log.retention.minutes", Int, None, NotZero,
+        "How many minutes records are kept, a negative number for good; gives retention.ms its default where \
+         log.retention.ms is not set."),
+    key("log.retention.ms", Long, None, NotZero,
+        "How long records are kept, a negative number for good; gives retention.ms its default."),
     key("log.roll.hours", Int, Some("168"), AtLeast(1),
         "After how many hours a new segment is begun; gives segment.ms its default where log.roll.ms is not set."),
     key("log.roll.jitter.hours", Int, Some("0"), AtLeast(0),

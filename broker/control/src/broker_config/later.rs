@@ -68,10 +68,6 @@ const REPLICATION: Area = later(
     "one connection carries all that a broker fetches from another, in buffers that the operating system sizes",
     "Belongs to the connections that replication goes over, which size themselves.",
 );
-const RETENTION: Area = later(
-    "old segments are not deleted yet",
-    "Belongs to the deletion of old segments by age or size, which is not there yet.",
-);
 const SASL: Area =
     later("clients do not sign in yet", "Belongs to signing in (SASL), which is not there yet.");
 const SESSIONS: Area = later(
@@ -112,7 +108,7 @@ const fn key(
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 269] = [
+pub(super) static KEYS: [BrokerKey; 264] = [
     key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), AtLeast(0), TRANSACTIONS),
     key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), AtLeast(1), TRANSACTIONS),
     key("advertised.listeners", String, None, Any, ADVERTISE),
@@ -223,11 +219,6 @@ pub(super) static KEYS: [BrokerKey; 269] = [
     key("log.local.retention.bytes", Long, Some("-2"), AtLeast(-2), TIERING),
     key("log.local.retention.ms", Long, Some("-2"), AtLeast(-2), TIERING),
     key("log.preallocate", Boolean, Some("false"), Any, PREALLOCATION),
-    key("log.retention.bytes", Long, Some("-1"), Any, RETENTION),
-    key("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), RETENTION),
-    key("log.retention.hours", Int, Some("168"), Any, RETENTION),
-    key("log.retention.minutes", Int, None, Any, RETENTION),
-    key("log.retention.ms", Long, None, Any, RETENTION),
     key("max.connection.creation.rate", Int, Some("2147483647"), AtLeast(0), CONNECTION_RATES),
     key("max.connections.per.ip.overrides", String, Some(""), Any, CONNECTION_RATES),
     key("metadata.log.dir", String, None, Any, DATA_DIR),

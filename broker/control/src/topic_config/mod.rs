@@ -294,6 +294,20 @@ unclean.leader.election.enable|BOOLEAN|false";
     }
 
     #[test]
+    fn how_long_and_how_much_is_kept_is_taken_as_kafka_takes_it() {
+        for (name, value) in [
+            ("retention.ms", "-1"),
+            ("retention.ms", "0"),
+            ("retention.bytes", "-1"),
+            ("retention.bytes", "-9"),
+        ] {
+            assert_eq!(validate(name, value), Ok(()), "{name}={value}");
+        }
+        assert!(validate("retention.ms", "-2").is_err());
+        assert!(validate("retention.bytes", "1.5").is_err());
+    }
+
+    #[test]
     fn what_is_not_honoured_is_refused_unless_it_is_the_default() {
         let message = validate("cleanup.policy", "compact").map_err(|error| error.to_string()).unwrap_err();
         assert!(
@@ -302,8 +316,8 @@ unclean.leader.election.enable|BOOLEAN|false";
         );
         assert!(message.ends_with("Leave the key out or set it to its default, \"delete\""), "{message}");
         assert_eq!(validate("cleanup.policy", " delete "), Ok(()));
-        assert_eq!(validate("retention.ms", "604800000"), Ok(()));
-        assert!(validate("retention.ms", "1000").is_err());
+        assert_eq!(validate("local.retention.ms", "-2"), Ok(()));
+        assert!(validate("local.retention.ms", "1000").is_err());
         assert_eq!(validate("segment.bytes", "1024"), Ok(()));
     }
 

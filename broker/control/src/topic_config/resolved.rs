@@ -147,13 +147,13 @@ impl Values<'_> {
     fn on_broker(&self, key: &TopicKey) -> Option<ConfigValue> {
         key.broker_synonyms.iter().find_map(|synonym| {
             let text = self.broker_settings.get(synonym.key)?;
-            if synonym.factor == 1 {
-                return key.parse(text).ok();
-            }
-            // A negative time means "never" in every unit.
-            let number: i64 = text.trim().parse().ok()?;
-            let scaled = if number < 0 { -1 } else { number.saturating_mul(synonym.factor) };
-            parse(key.config_type, key.accepts, &scaled.to_string())
+            let in_same_unit = (synonym.factor == 1).then(|| key.parse(text).ok()).flatten();
+            in_same_unit.or_else(|| {
+                let number: i64 = text.trim().parse().ok()?;
+                // A negative time means "never" in every unit.
+                let scaled = if number < 0 { -1 } else { number.saturating_mul(synonym.factor) };
+                parse(key.config_type, key.accepts, &scaled.to_string())
+            })
         })
     }
 
@@ -316,6 +316,8 @@ mod tests {
         assert_eq!(TopicConfig::resolve(&BTreeMap::new(), &finer).segment_ms, 5000);
         assert_eq!(TopicConfig::resolve(&settings(&[("segment.ms", "10")]), &finer).segment_ms, 10);
         let never = settings(&[("log.retention.minutes", "-1")]);
+        assert_eq!(TopicConfig::resolve(&BTreeMap::new(), &never).retention_ms, -1);
+        let never = settings(&[("log.retention.ms", "-7"), ("log.retention.hours", "1")]);
         assert_eq!(TopicConfig::resolve(&BTreeMap::new(), &never).retention_ms, -1);
     }
 

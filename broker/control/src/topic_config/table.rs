@@ -11,7 +11,6 @@ const MS_PER_MINUTE: i64 = 60 * 1000;
 const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
 
 const COMPACTION: Honoured = OnlyDefault("logs are not compacted yet");
-const RETENTION: Honoured = OnlyDefault("old segments are not deleted yet");
 const RECOMPRESSION: Honoured = OnlyDefault("batches are kept in the codec that the producer chose");
 const TIERING: Honoured = OnlyDefault("there is no tiered storage yet");
 const PREALLOCATION: Honoured = OnlyDefault("segment files grow as they are written");
@@ -158,17 +157,21 @@ pub(super) static KEYS: [TopicKey; 33] = [
         .doc("With tiered storage: delete what was uploaded when tiering is turned off for the topic."),
     key("remote.storage.enable", Boolean, "false", Any, TIERING)
         .doc("Whether sealed segments are moved to tiered storage."),
-    key("retention.bytes", Long, "-1", Any, RETENTION).broker(&[same("log.retention.bytes", "-1")]).doc(
+    key("retention.bytes", Long, "-1", Any, Fully).broker(&[same("log.retention.bytes", "-1")]).doc(
         "How large a partition may grow before its oldest segments are deleted; -1 sets no limit. It holds for each \
          partition, not for the topic.",
     ),
-    key("retention.ms", Long, A_WEEK_MS, AtLeast(-1), RETENTION)
+    key("retention.ms", Long, A_WEEK_MS, AtLeast(-1), Fully)
         .broker(&[
             unset("log.retention.ms", 1),
             unset("log.retention.minutes", MS_PER_MINUTE),
             BrokerSynonym { key: "log.retention.hours", factor: MS_PER_HOUR, default: Some("168") },
         ])
-        .doc("How long records are kept before their segment is deleted; -1 keeps them for good."),
+        .doc(
+            "How long records are kept: a segment is deleted when its youngest record, by timestamp, is older; -1 keeps \
+             them for good. A timestamp in the future keeps its segment and all behind it until then. A clock that leaps \
+             ahead is believed after an hour.",
+        ),
     key("segment.bytes", Int, "1073741824", AtLeast(SMALLEST_SEGMENT), Fully)
         .broker(&[same("log.segment.bytes", "1073741824")])
         .doc("How large a segment file grows before a new one is begun. Old records are deleted by whole segments."),

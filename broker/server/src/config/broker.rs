@@ -497,14 +497,25 @@ mod tests {
     }
 
     #[test]
+    fn records_are_kept_for_some_time_or_for_good() {
+        assert_eq!(
+            refusal("log.retention.hours", "0"),
+            "configuration log.retention.hours=0: the value is not valid, expected a whole number that is not 0"
+        );
+        for value in ["1", "-1", "-5"] {
+            assert!(BrokerConfig::from_settings([("log.retention.ms", value)]).is_ok(), "{value}");
+        }
+    }
+
+    #[test]
     fn a_key_that_is_not_honoured_takes_only_its_default() {
         assert_eq!(
-            refusal("log.retention.hours", "24"),
-            "configuration log.retention.hours=24 is not supported yet: old segments are not deleted yet. \
-             Leave the key out or set it to its default, \"168\""
+            refusal("log.local.retention.ms", "24"),
+            "configuration log.local.retention.ms=24 is not supported yet: there is no tiered storage yet. \
+             Leave the key out or set it to its default, \"-2\""
         );
-        assert!(BrokerConfig::from_settings([("log.retention.hours", "168")]).is_ok());
-        assert!(refusal("log.retention.ms", "1").ends_with("Leave the key out"));
+        assert!(BrokerConfig::from_settings([("log.local.retention.ms", "-2")]).is_ok());
+        assert!(refusal("ssl.key.password", "hunter2").ends_with("Leave the key out"));
         assert!(!refusal("ssl.key.password", "hunter2").contains("hunter2"));
     }
 

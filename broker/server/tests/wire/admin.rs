@@ -14,7 +14,7 @@ use taffrail_protocol::{ApiKey, ErrorCode};
 use crate::harness::{Broker, Connection, batch, nearest};
 use crate::produce::produced;
 
-const TOPIC: i8 = 2;
+pub const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -42,7 +42,7 @@ fn changes(resource: (i8, &'static str), ops: &[Op]) -> AlterConfigsResource<'st
 }
 
 /// Changes one resource's configuration.
-fn change(connection: &mut Connection, resource: (i8, &'static str), ops: &[Op]) -> ErrorCode {
+pub fn change(connection: &mut Connection, resource: (i8, &'static str), ops: &[Op]) -> ErrorCode {
     let resources = vec![changes(resource, ops)];
     let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
     let changed: IncrementalAlterConfigsResponse<'_> = connection.ask(&request, 1);

@@ -8,12 +8,14 @@ use taffrail_protocol::messages::offset_for_leader_epoch::{OffsetForLeaderPartit
 use taffrail_protocol::messages::*;
 use taffrail_protocol::{ErrorCode, Uuid};
 
+use crate::admin::{TOPIC, change};
 use crate::every_version::offset_of;
 use crate::fetch::{fetch_at, records};
 use crate::harness::{Broker, Connection, TIMESTAMP, batch};
 use crate::produce::produced;
 use crate::topics::end_of;
 
+const SET: i8 = 0;
 /// Ends a test that would hang; nothing that works takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -49,9 +51,17 @@ fn start_of(connection: &mut Connection, topic: &'static str) -> i64 {
     listed.topics[0].partitions[0].offset
 }
 
+/// Asks until the log starts there.
+fn await_start(connection: &mut Connection, topic: &'static str, offset: i64) {
+    let begun = Instant::now();
+    while start_of(connection, topic) != offset {
+        assert!(begun.elapsed() < PATIENCE, "the log starts at {}", start_of(connection, topic));
+    }
+}
+
 /// A topic with segments of one record each, and so many of them.
 fn with_records(connection: &mut Connection, topic: &'static str, count: i64) -> Uuid {
-    let id = connection.create_topic(topic, 1, &[("segment.bytes", "100")]);
+    let id = connection.create_topic(topic, 1, &[("segment.bytes", "100"), ("retention.ms", "-1")]);
     for offset in 0..count {
         assert_eq!(produced(connection, topic, id, 0, batch(&["a record of some length"])), Ok(offset));
     }
@@ -173,4 +183,39 @@ fn what_was_deleted_stays_so_after_a_kill() {
         let mut connection = broker.connect();
         assert_eq!((start_of(&mut connection, "topic"), end_of(&mut connection, "topic", 0)), (3, 5));
     }
+}
+
+#[test]
+fn what_is_kept_follows_the_topics_settings_and_the_brokers() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    let id = with_records(&mut connection, "topic", 10);
+    let size = batch(&["a record of some length"]).len();
+    let keep: &'static str = (3 * size).to_string().leak();
+    let set = [("retention.bytes", SET, Some(keep))];
+    assert_eq!(change(&mut connection, (TOPIC, "topic"), &set), ErrorCode::NONE);
+    await_start(&mut connection, "topic", 7);
+    await_log_files(&broker, "topic", &[7, 8, 9]);
+    // The records are years old, and the last segment is the active one.
+    assert_eq!(change(&mut connection, (TOPIC, "topic"), &[("retention.ms", 1, None)]), ErrorCode::NONE);
+    await_start(&mut connection, "topic", 10);
+    await_log_files(&broker, "topic", &[10]);
+    assert_eq!(produced(&mut connection, "topic", id, 0, batch(&["b"])), Ok(10));
+    const BROKER: i8 = 4;
+    let brokers = [("log.retention.minutes", SET, Some("1"))];
+    assert_eq!(change(&mut connection, (BROKER, ""), &brokers), ErrorCode::NONE);
+    await_start(&mut connection, "topic", 11);
+}
+
+#[test]
+fn logs_are_looked_at_every_now_and_then() {
+    let broker = Broker::start_with(&["--set", "log.retention.check.interval.ms=10"]);
+    let mut connection = broker.connect();
+    let settings = [("retention.bytes", "0"), ("segment.bytes", "100")];
+    let id = connection.create_topic("topic", 1, &settings);
+    for offset in 0..3 {
+        assert_eq!(produced(&mut connection, "topic", id, 0, batch(&["a"])), Ok(offset));
+        await_start(&mut connection, "topic", offset + 1);
+    }
+    await_log_files(&broker, "topic", &[3]);
 }
