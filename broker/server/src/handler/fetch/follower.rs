@@ -102,7 +102,10 @@ pub fn handle(call: Call, peer: &Arc<Peer>, request: &FetchRequest<'_>) -> Answe
         min_bytes: u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes.into()),
         max_bytes,
     };
-    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    // Before it knows the session's id the follower cannot ask for anything else.
+    let begins = request.session_epoch == INITIAL_EPOCH;
+    let max_wait_ms = if begins { 0 } else { u64::try_from(request.max_wait_ms).unwrap_or(0) };
+    let max_wait = Duration::from_millis(max_wait_ms);
     let number = peer.session.lock().as_ref().map_or(0, FollowerSession::request);
     let mut parked = ParkedFollower {
         call: Some(call),
