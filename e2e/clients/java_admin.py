@@ -92,6 +92,26 @@ def brokers_are_configured(broker):
     assert "is read when a broker starts" in said, said
 
 
+def records_are_deleted(broker):
+    tool(broker, "topics", "--create", "--topic", "shortened", "--partitions", "1", "--replication-factor", "3")
+    lines = [f"line {number}" for number in range(10)]
+    tool(broker, "console-producer", "--topic", "shortened", stdin="\n".join(lines).encode())
+    def delete(offset):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"version": 1, "partitions": [{"topic": "shortened", "partition": 0, "offset": offset}]}, file)
+            file.flush()
+            return refused(broker, "delete-records", "--offset-json-file", file.name)
+    told = delete(4)
+    assert re.search(r"shortened-0\s+low_watermark: 4", told), told
+    assert tool(broker, "get-offsets", "--topic", "shortened", "--time", "-2").split() == ["shortened:0:4"]
+    read = ["--topic", "shortened", "--from-beginning", "--max-messages", "6", "--timeout-ms", "30000"]
+    assert tool(broker, "console-consumer", *read).split("\n")[:-1] == lines[4:]
+    told = delete(11)
+    assert "OffsetOutOfRange" in told, told
+    told = delete(-1)
+    assert re.search(r"shortened-0\s+low_watermark: 10", told), told
+
+
 def partitions_are_moved(broker):
     tool(broker, "topics", "--create", "--topic", "moved", "--partitions", "2", "--replication-factor", "1")
     lines = [f"line {number}" for number in range(2000)]
@@ -159,6 +179,7 @@ CHECKS = [
     replicas_are_spread,
     topics_are_configured,
     brokers_are_configured,
+    records_are_deleted,
     partitions_are_moved,
     moves_are_throttled_listed_and_cancelled,
     preferred_leaders_are_elected,

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use rdkafka::admin::{ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{Broker, PATIENCE, eventually};
 use crate::client::{
@@ -50,6 +52,43 @@ fn a_topic_made_again_under_the_same_name_is_empty() {
     broker.kill();
     broker.start_again();
     assert_eq!(texts(&broker, "again"), ["0", "1"]);
+}
+
+/// Deletes the records of partition 0 before `offset`; where the log starts then.
+fn delete_records(broker: &Broker, topic: &str, offset: Offset) -> Result<Offset, KafkaError> {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, 0, offset).unwrap();
+    let deleted = block_on(admin(broker).delete_records(&offsets, &options())).unwrap();
+    let partition = deleted.find_partition(topic, 0).unwrap();
+    partition.error().map(|()| partition.offset())
+}
+
+#[test]
+fn records_are_deleted_and_a_consumer_goes_on_where_the_log_begins() {
+    let broker = Broker::start();
+    create_topic(&broker, "deleted", 1);
+    produce_numbers(&broker, "deleted", 10);
+    assert_eq!(delete_records(&broker, "deleted", Offset::Offset(4)).unwrap(), Offset::Offset(4));
+    assert_eq!(texts(&broker, "deleted"), ["4", "5", "6", "7", "8", "9"]);
+    let too_far = delete_records(&broker, "deleted", Offset::Offset(11)).unwrap_err();
+    assert_eq!(too_far.rdkafka_error_code(), Some(RDKafkaErrorCode::OffsetOutOfRange));
+
+    for (reset, first) in [("earliest", Some("4")), ("error", None)] {
+        let consumer: BaseConsumer = client(&broker, &[("group.id", "late"), ("auto.offset.reset", reset)]);
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset("deleted", 0, Offset::Offset(1)).unwrap();
+        consumer.assign(&before).unwrap();
+        let polled = consumer.poll(PATIENCE).expect("a record or an error");
+        match polled {
+            Ok(message) => assert_eq!(message.payload(), first.map(str::as_bytes)),
+            Err(error) => {
+                assert_eq!(first, None, "{error}");
+                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AutoOffsetReset), "{error}");
+            }
+        }
+    }
+    assert_eq!(delete_records(&broker, "deleted", Offset::End).unwrap(), Offset::Offset(10));
+    assert_eq!(texts(&broker, "deleted"), Vec::<String>::new());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod scripted;
 #[allow(dead_code, reason = "the tests of one broker use more of it")]
 mod wire;
 
+mod deletion;
 mod failover;
 mod followers;
 mod peers;
