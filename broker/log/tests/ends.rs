@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Batch, NOW, append, config, create, everything, offsets_read, try_append};
-use taffrail_log::{AppendError, EpochEntry, LogConfig, MemoryStorage, TimestampType};
+use common::{Batch, NOW, append, config, create, everything, offsets_read, open, try_append};
+use taffrail_log::{AppendError, EpochEntry, LogConfig, MemoryStorage, OpenMode, TimestampType};
 use taffrail_protocol::record_batch::BatchView;
 
 fn small() -> LogConfig {
@@ -52,6 +52,31 @@ fn a_followers_segment_begins_where_its_first_batch_does() {
     }
     assert_eq!(log.segment_base_offsets().collect::<Vec<_>>(), [0, 3_000_000_000]);
     assert_eq!(offsets_read(&mut log, 11, 1000, i64::MAX), [3_000_000_000], "a gap is passed over");
+}
+
+#[test]
+fn a_follower_may_begin_inside_of_a_batch_whose_first_records_were_deleted() {
+    let at = |base: i64, records| {
+        let mut bytes = Batch::of(records).build();
+        bytes[..8].copy_from_slice(&base.to_be_bytes());
+        bytes
+    };
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    log.truncate_fully_and_start_at(7, NOW).unwrap();
+    assert!(log.append_as_follower(&at(4, 3), NOW).is_err(), "it ends where the log begins");
+    log.append_as_follower(&at(5, 4), NOW).unwrap();
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (7, 9));
+    assert!(log.append_as_follower(&at(8, 4), NOW).is_err(), "only the first batch may begin before the end");
+    log.append_as_follower(&at(9, 1), NOW).unwrap();
+    assert_eq!(offsets_read(&mut log, 7, 1000, i64::MAX), [5, 9]);
+    assert!(log.read(6, 1000, true, i64::MAX).is_err());
+    log.flush(NOW).unwrap();
+    storage.crash(3);
+    let mode = OpenMode { clean: false, recovery_point: 0, log_start_offset: 7 };
+    let (mut log, _) = open(&storage, config(), mode);
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (7, 10));
+    assert_eq!(offsets_read(&mut log, 7, 1000, i64::MAX), [5, 9]);
 }
 
 #[test]

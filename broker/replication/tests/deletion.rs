@@ -7,7 +7,7 @@ use common::{A, B, C, ITSELF, NOW, Node, ask, catch_up, fetch_of, record, round,
 use taffrail_control::session::PartitionRecord;
 use taffrail_log::{EpochEntry, LogConfig};
 use taffrail_protocol::ErrorCode;
-use taffrail_replication::partition::{DeleteError, Effect, Isolation};
+use taffrail_replication::partition::{DeleteError, Effect, Isolation, RequiredAcks};
 use taffrail_replication::replica_fetch::FetchError;
 
 /// Segments of one record of time [`NOW`] each.
@@ -229,4 +229,23 @@ fn a_replica_that_was_away_begins_at_the_leaders_start() {
     round(&mut a, &mut c);
     assert_eq!(low_watermark(&a, &[1, 3]), 3);
     assert_eq!(c.batches(), [(3, 0)]);
+}
+
+#[test]
+fn a_replica_that_was_away_begins_inside_of_a_batch_where_the_leader_does() {
+    let mut a = Node::new(A);
+    a.assign(PartitionRecord { min_isr: 1, ..with_isr(record(A, 0, 0), &[A]) });
+    for _ in 0..3 {
+        a.produce(3, RequiredAcks::Leader).unwrap();
+    }
+    delete(&mut a, 4).unwrap();
+    write(&mut a);
+    let mut c = Node::new(C);
+    c.assign(PartitionRecord { min_isr: 1, ..with_isr(record(A, 0, 0), &[A]) });
+    round(&mut a, &mut c);
+    write(&mut c);
+    catch_up(&mut a, &mut c);
+    assert_eq!((start(&c), c.end(), c.high_watermark()), (4, 9, 9));
+    assert_eq!(c.batches(), [(3, 0), (6, 0)]);
+    assert_eq!(low_watermark(&a, &[1, 3]), 4);
 }

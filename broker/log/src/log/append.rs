@@ -3,9 +3,10 @@
 use taffrail_protocol::record_batch::{BatchHeader, BatchMut, BatchView, Batches, TimestampType};
 
 use super::Log;
-use crate::error::AppendError;
+use crate::error::{AppendError, Poisoned};
 use crate::names::SegmentFile;
 use crate::producer_state::{AppendOrigin, Marker};
+use crate::segment::Segment;
 use crate::storage::{Access, Storage, StorageFile};
 use crate::transaction_index::AbortedTransaction;
 
@@ -111,6 +112,9 @@ impl<S: Storage> Log<S> {
         let (whole, first, last) = self.check_replicated(bytes)?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
         let bytes = &bytes[..whole];
+        if first.base_offset < self.log_end_offset {
+            self.begin_with_batch(first.base_offset, now_ms)?;
+        }
         // All of them go into one segment, as one write.
         let mut reach = first;
         reach.last_offset_delta = i32::try_from(last.last_offset() - first.base_offset).unwrap_or(i32::MAX);
@@ -118,7 +122,8 @@ impl<S: Storage> Log<S> {
         for view in Batches::new(bytes).flatten() {
             let header = view.header();
             if self.latest_epoch().is_none_or(|latest| latest < header.partition_leader_epoch) {
-                self.assign_epoch(header.partition_leader_epoch, header.base_offset)?;
+                let start_offset = header.base_offset.max(self.log_start_offset);
+                self.assign_epoch(header.partition_leader_epoch, start_offset)?;
             }
         }
         self.write(bytes)?;
@@ -134,6 +139,24 @@ impl<S: Storage> Log<S> {
             duplicate: false,
             rolled,
         }))
+    }
+
+    /// Whether there is not one batch in it.
+    fn is_blank(&self) -> bool {
+        matches!(&self.segments[..], [only] if only.size == 0)
+    }
+
+    /// A blank log begins with the batch at `base_offset`, which holds the offset that it starts at: records before that were
+    /// deleted on the leader, out of the middle of a batch.
+    fn begin_with_batch(&mut self, base_offset: i64, now_ms: i64) -> Result<(), Poisoned> {
+        let mut removed = self.finish_deletions();
+        for blank in self.segments.drain(..) {
+            removed = removed.and_then(|()| blank.remove(&self.home));
+        }
+        let created = removed.and_then(|()| Segment::create(&self.home, base_offset, now_ms));
+        self.put_segment(created)?;
+        self.lower_recovery_point(base_offset);
+        Ok(())
     }
 
     /// How many bytes are whole batches that may follow here; the first and the last of them.
@@ -158,7 +181,8 @@ impl<S: Storage> Log<S> {
                     format!("the batch at offset {} has an impossible last offset", header.base_offset);
                 return Err(AppendError::Corrupt { reason });
             }
-            if header.base_offset < log_end_offset {
+            let holds_end = first.is_none() && self.is_blank() && header.next_offset() > log_end_offset;
+            if header.base_offset < log_end_offset && !holds_end {
                 return Err(AppendError::UnexpectedOffset {
                     base_offset: header.base_offset,
                     log_end_offset,

@@ -83,7 +83,7 @@ impl<S: Storage> Log<S> {
         self.guard("truncating", failed)
     }
 
-    fn lower_recovery_point(&mut self, end: i64) {
+    pub(super) fn lower_recovery_point(&mut self, end: i64) {
         self.cleaned_to = self.cleaned_to.min(end);
         self.highest_recovery_point = self.highest_recovery_point.max(self.recovery_point);
         self.recovery_point = self.recovery_point.min(end);
