@@ -120,6 +120,23 @@ fn state_survives_a_clean_stop_a_crash_and_rolls() {
 }
 
 #[test]
+fn state_outlives_the_records_that_were_deleted_as_long_as_they_are_on_the_disk() {
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    for index in 0..3 {
+        append(&mut log, &three(3 * index));
+    }
+    log.set_log_start_offset(9).unwrap();
+    log.flush(NOW).unwrap();
+    storage.crash(1);
+    let mode = OpenMode { clean: false, recovery_point: 0, log_start_offset: 9 };
+    let (mut log, _) = open(&storage, config(), mode);
+    assert!(append(&mut log, &three(6)).duplicate);
+    assert!(is_gap(&mut log, &three(12)));
+    append(&mut log, &three(9));
+}
+
+#[test]
 fn a_truncation_takes_state_back() {
     for segment_bytes in [200, 1 << 20] {
         let storage = MemoryStorage::new();
