@@ -25,6 +25,8 @@ pub enum Rpc {
     Produce { client: usize, number: u64, tp: Tp, batch: Vec<u8>, all: bool },
     /// A broker answers.
     Produced { client: usize, number: u64, outcome: Result<(), ErrorCode> },
+    /// A client asks for the records before an offset to be deleted.
+    Delete { tp: Tp, offset: i64 },
     /// A consumer asks.
     Consume { client: usize, number: u64, tp: Tp, offset: i64, leader_epoch: i32 },
     /// A broker answers.
@@ -160,6 +162,7 @@ impl World {
             (Node::Broker(id), Rpc::Produce { client, number, tp, batch, all }) => {
                 self.broker_is_produced(id, client, number, tp, &batch, all);
             }
+            (Node::Broker(id), Rpc::Delete { tp, offset }) => self.broker_is_asked_to_delete(id, tp, offset),
             (Node::Broker(id), Rpc::Consume { client, number, tp, offset, leader_epoch }) => {
                 self.broker_is_consumed(id, client, number, tp, offset, leader_epoch);
             }
@@ -278,6 +281,11 @@ impl World {
         let (Some(id), Some(tp)) = (if from_leader { leader } else { anyone }, state.tp) else { return };
         state.asked = Some((number, now_ms + PATIENCE_MS));
         let (offset, leader_epoch) = (state.offset, state.leader_epoch);
+        if self.scenario.deletes && self.rng.percent(2) {
+            // What it has read is of no use any more; a client that errs asks for more.
+            let offset = offset + 3 - self.rng.below(10) as i64;
+            self.send(Node::Clients, Node::Broker(id), Rpc::Delete { tp, offset });
+        }
         let rpc = Rpc::Consume { client, number, tp, offset, leader_epoch };
         self.send(Node::Clients, Node::Broker(id), rpc);
     }
@@ -294,6 +302,13 @@ impl World {
                     state.offset = state.offset.max(batch.next_offset);
                 }
                 self.count("reads");
+            }
+            // What it did not read in time is gone: it goes on where the log begins.
+            Err(ErrorCode::OFFSET_OUT_OF_RANGE)
+                if state.tp.is_some_and(|tp| state.offset <= self.checks.log_starts.decided(tp)) =>
+            {
+                let start = state.tp.map(|tp| self.checks.log_starts.decided(tp));
+                state.offset = start.unwrap_or(state.offset);
             }
             // A topic that was deleted may be brought back to life by an outdated controller.
             Err(ErrorCode::OFFSET_OUT_OF_RANGE) if state.tp.is_some_and(|tp| self.store.has_topic(tp.0)) => {

@@ -119,20 +119,24 @@ impl World {
                 let Some(replica) = serving.and_then(|serving| serving.replicas.get_mut(&tp)) else {
                     continue;
                 };
-                let end = replica.partition.log().log_end_offset();
-                let all = crate::broker::batches_in(&mut replica.partition, 0, end);
-                let checked = self.checks.committed.has_all(&who, tp, &all);
+                let log = replica.partition.log();
+                let (start, end) = (log.log_start_offset(), log.log_end_offset());
+                let all = crate::broker::batches_in(&mut replica.partition, start, end);
+                let deleted = self.checks.log_starts.decided(tp);
+                let checked = self.checks.committed.has_all(&who, tp, deleted, &all);
                 self.check(checked);
             }
         }
         for tp in self.checks.committed.partitions().collect::<Vec<_>>() {
             let kinds = &self.clients.producers;
-            let checked =
-                producers::in_order(&self.checks.committed, tp, |producer| match kinds.get(&producer) {
+            let deleted = self.checks.log_starts.decided(tp);
+            let checked = producers::in_order(&self.checks.committed, tp, deleted, |producer| {
+                match kinds.get(&producer) {
                     Some(Kind::Idempotent) => Some(true),
                     Some(Kind::Plain) => Some(false),
                     _ => None,
-                });
+                }
+            });
             self.check(checked);
         }
         let checked = self.checks.acknowledged.still_there(&self.checks.committed);

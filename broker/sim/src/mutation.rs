@@ -51,6 +51,8 @@ pub enum Mutation {
     ForgetEpochs,
     /// Nothing is flushed before it counts, though it was promised (rule 26).
     CountUnflushed,
+    /// A leader deletes what is not committed (KIP-107).
+    DeleteUncommitted,
     /// Whatever a broker holds when it opens a session is taken for what there is.
     LeaveOutEverything,
 }
@@ -68,6 +70,7 @@ impl Mutation {
                 scenario.promise = Promise::Flushed;
                 scenario.flush_messages = i64::MAX;
             }
+            Self::DeleteUncommitted => scenario.deletes = true,
             _ => {}
         }
     }

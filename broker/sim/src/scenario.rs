@@ -41,6 +41,12 @@ pub struct Scenario {
     pub flush_messages: i64,
     /// `segment.bytes`.
     pub segment_bytes: u32,
+    /// `retention.ms`; -1 for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`; -1 for all.
+    pub retention_bytes: i64,
+    /// Whether old records are deleted, by retention and by clients.
+    pub deletes: bool,
     /// `replica.lag.time.max.ms`.
     pub lag_time_max_ms: i64,
     /// For so long clients work and faults strike. Milliseconds.
@@ -76,6 +82,11 @@ impl Scenario {
             _ => rng.between(1, 2) as i32,
         };
         let replication_factor = if min_isr == 1 && rng.percent(30) { 2 } else { 3 };
+        // Drawn apart, so that the rest of a seed is what it was.
+        let mut of_deletion = Rng::new(seed ^ 0x6465_6c65_7465_7300);
+        let deletes = of_deletion.percent(40);
+        let retention_ms = of_deletion.pick(&[-1, 1_000, 5_000]).filter(|_| deletes).unwrap_or(-1);
+        let retention_bytes = of_deletion.pick(&[-1, 0, 1_500]).filter(|_| deletes).unwrap_or(-1);
         Self {
             seed,
             promise,
@@ -85,7 +96,14 @@ impl Scenario {
             replication_factor,
             min_isr,
             flush_messages: if promise == Promise::Flushed { 1 } else { i64::MAX },
-            segment_bytes: if rng.percent(50) { 2_000 } else { 1 << 20 },
+            segment_bytes: match rng.percent(50) {
+                _ if deletes => of_deletion.pick(&[300, 1_000]).unwrap_or(300),
+                true => 2_000,
+                false => 1 << 20,
+            },
+            retention_ms,
+            retention_bytes,
+            deletes,
             lag_time_max_ms: rng.between(800, 4_000) as i64,
             trouble_ms: rng.between(15_000, 40_000),
             faults: rng.between(4, 25),

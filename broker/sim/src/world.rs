@@ -53,6 +53,8 @@ pub enum Event {
     BrokerFlushes { broker: i32, run: u64 },
     /// A broker writes its checkpoints.
     BrokerCheckpoints { broker: i32, run: u64 },
+    /// A broker writes down where its logs start.
+    BrokerWritesStarts { broker: i32, run: u64 },
     /// A message between brokers or of a client arrives.
     RpcArrives { from: Node, to: Node, rpc: Rpc },
     /// A client looks at what it has to do.
@@ -189,6 +191,7 @@ impl World {
             | Event::BrokerConnects { broker, .. }
             | Event::BrokerFetches { broker, .. }
             | Event::BrokerFlushes { broker, .. }
+            | Event::BrokerWritesStarts { broker, .. }
             | Event::BrokerCheckpoints { broker, .. } => Node::Broker(*broker),
             Event::RpcArrives { to, .. } => *to,
             Event::SessionMoves { conn, direction } => {
@@ -219,6 +222,7 @@ impl World {
             Event::BrokerConnects { broker, run } => self.broker_connects(broker, run),
             Event::BrokerFetches { broker, run, leader } => self.broker_fetches(broker, run, leader),
             Event::BrokerFlushes { broker, run } => self.broker_flushes(broker, run),
+            Event::BrokerWritesStarts { broker, run } => self.broker_writes_starts(broker, run),
             Event::BrokerCheckpoints { broker, run } => self.broker_checkpoints(broker, run),
             Event::RpcArrives { from, to, rpc } => self.rpc_arrives(from, to, rpc),
             Event::ClientWakes { client } => self.client_wakes(client),

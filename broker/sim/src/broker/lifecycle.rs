@@ -32,6 +32,9 @@ impl World {
             segment_bytes: self.scenario.segment_bytes,
             index_interval_bytes: 256,
             flush_messages: self.scenario.flush_messages,
+            retention_ms: self.scenario.retention_ms,
+            retention_bytes: self.scenario.retention_bytes,
+            file_delete_delay_ms: 1_000,
             ..LogConfig::default()
         }
     }
@@ -276,6 +279,7 @@ impl World {
             renewing: true,
             stopping_until_ms: None,
             flushing: false,
+            starts_moved: Default::default(),
         }));
         Ok(())
     }
@@ -307,6 +311,9 @@ impl World {
             self.tell(id, ToController::Heartbeat { incarnation, applied_version });
         }
         self.tick_partitions(id);
+        if self.scenario.deletes && self.rng.percent(10) {
+            self.retain(id);
+        }
         self.report_health(id, false);
         self.wake_fetchers(id, run);
     }

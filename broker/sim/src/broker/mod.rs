@@ -1,12 +1,13 @@
 //! A broker: a disk that outlives its processes, and the shell around the shipped types that a process is.
 
+mod deleting;
 pub mod fetching;
 mod lifecycle;
 mod observing;
 mod serving;
 mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::{LogState, Member, PartitionRecord, Registration, TopicRecord};
 use taffrail_log::{LogDir, MemoryStorage};
@@ -137,6 +138,8 @@ pub struct Serving {
     pub stopping_until_ms: Option<u64>,
     /// A flush is on its way.
     pub flushing: bool,
+    /// Replicas whose log starts elsewhere than is written down.
+    pub starts_moved: BTreeSet<Tp>,
 }
 
 /// A replica, and how far the checks have looked at it.

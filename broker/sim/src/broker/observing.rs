@@ -64,6 +64,9 @@ impl World {
         let unclean_epoch = record.unclean_epoch;
         let high_watermark = partition.high_watermark();
         let led = partition.led_epoch();
+        let start = partition.log().log_start_offset();
+        // What was deleted before it was looked at here was looked at where it was committed first.
+        replica.seen = replica.seen.max(start);
         let news =
             (replica.seen < high_watermark).then(|| batches_in(partition, replica.seen, high_watermark));
         if let Some(last) = news.as_ref().and_then(|news| news.last()) {
@@ -73,6 +76,7 @@ impl World {
         let mut checked = vec![
             checks.epochs.holds(id, life, tp, (creation, partition_epoch)),
             checks.high_watermark.is(id, life, tp, high_watermark, unclean_epoch),
+            checks.log_starts.is(&checks.committed, &who, tp, start, high_watermark),
         ];
         if let Some(news) = &news {
             checked.push(checks.committed.saw(&who, tp, epoch, news));
@@ -83,8 +87,9 @@ impl World {
                 Ok(false) => {}
                 Ok(true) => {
                     let end = partition.log().log_end_offset();
-                    let all = batches_in(partition, 0, end);
-                    checked.push(checks.committed.leads(&who, tp, led, &all));
+                    let all = batches_in(partition, start, end);
+                    let deleted = checks.log_starts.decided(tp);
+                    checked.push(checks.committed.leads(&who, tp, led, deleted, &all));
                 }
             }
         }

@@ -169,6 +169,7 @@ impl World {
                         let _ = serving.logs.strike_out_note();
                     }
                 }
+                Effect::StartMoved { token: Token::Reporter(tp) } => self.start_moved(id, run, tp),
                 Effect::Fetchable { token: Token::Reporter(_) } => self.wake_fetchers(id, run),
                 Effect::Fetchable { .. }
                 | Effect::Readable { .. }

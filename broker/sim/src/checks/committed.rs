@@ -118,11 +118,14 @@ impl Committed {
         Ok(())
     }
 
-    /// `who` begins to lead in `epoch` with a log of these batches: it has all that was committed in earlier epochs.
-    pub fn leads(&self, who: &str, tp: Tp, epoch: i32, batches: &[Batch]) -> Check {
+    /// `who` begins to lead in `epoch` with a log of these batches: it has all that was committed in earlier epochs, but
+    /// for what lies before `deleted`.
+    pub fn leads(&self, who: &str, tp: Tp, epoch: i32, deleted: i64, batches: &[Batch]) -> Check {
         let Some(log) = self.logs.get(&tp).filter(|_| !self.is_deleted(tp.0)) else { return Ok(()) };
         let due = log.iter().take_while(|settled| settled.committed_in < epoch);
-        for (at, settled) in due.enumerate() {
+        let due = due.skip_while(|settled| settled.batch.base_offset < deleted);
+        let from = batches.partition_point(|batch| batch.base_offset < deleted);
+        for (settled, at) in due.zip(from..) {
             if batches.get(at) != Some(&settled.batch) {
                 let text = format!(
                     "{who} leads {} from epoch {epoch} on with {:?} where {:?} was committed in epoch {}",
@@ -137,9 +140,9 @@ impl Committed {
         Ok(())
     }
 
-    /// In the end every replica has all that was ever committed.
-    pub fn has_all(&self, who: &str, tp: Tp, batches: &[Batch]) -> Check {
-        self.leads(who, tp, i32::MAX, batches)
+    /// In the end every replica has all that was ever committed and not deleted.
+    pub fn has_all(&self, who: &str, tp: Tp, deleted: i64, batches: &[Batch]) -> Check {
+        self.leads(who, tp, i32::MAX, deleted, batches)
     }
 }
 
@@ -182,10 +185,10 @@ mod tests {
         };
         slice.topics.insert("t".to_owned(), entry(None).into());
         committed.swapped(&Object::Topics(slice.clone()));
-        assert!(committed.leads("2", TP, 1, &[]).is_err());
+        assert!(committed.leads("2", TP, 1, 0, &[]).is_err());
         slice.topics.insert("t".to_owned(), entry(Some(5)).into());
         committed.swapped(&Object::Topics(slice));
-        committed.leads("2", TP, 1, &[]).unwrap();
+        committed.leads("2", TP, 1, 0, &[]).unwrap();
         committed.saw("2", TP, 1, &[batch(0, 1, 30)]).unwrap();
     }
 
@@ -194,8 +197,11 @@ mod tests {
         let mut committed = Committed::default();
         committed.saw("1", TP, 0, &[batch(0, 0, 10)]).unwrap();
         committed.saw("1", TP, 3, &[batch(2, 0, 20)]).unwrap();
-        assert!(committed.leads("2", TP, 1, &[]).is_err());
-        committed.leads("2", TP, 3, &[batch(0, 0, 10)]).unwrap();
-        assert!(committed.leads("2", TP, 4, &[batch(0, 0, 10), batch(2, 3, 21)]).is_err());
+        assert!(committed.leads("2", TP, 1, 0, &[]).is_err());
+        committed.leads("2", TP, 1, 2, &[]).unwrap();
+        committed.leads("2", TP, 3, 0, &[batch(0, 0, 10)]).unwrap();
+        assert!(committed.leads("2", TP, 4, 2, &[]).is_err());
+        committed.leads("2", TP, 4, 2, &[batch(2, 0, 20)]).unwrap();
+        assert!(committed.leads("2", TP, 4, 0, &[batch(0, 0, 10), batch(2, 3, 21)]).is_err());
     }
 }

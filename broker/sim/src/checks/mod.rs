@@ -5,6 +5,7 @@ pub mod committed;
 pub mod epochs;
 pub mod high_watermark;
 pub mod leaders;
+pub mod log_start;
 pub mod producers;
 pub mod progress;
 
@@ -49,6 +50,8 @@ pub struct Checks {
     pub epochs: epochs::Epochs,
     /// The high watermark never falls.
     pub high_watermark: high_watermark::HighWatermarks,
+    /// Only what somebody decided to delete is gone.
+    pub log_starts: log_start::LogStarts,
     /// One leader in each epoch.
     pub leaders: leaders::Leaders,
 }

@@ -16,18 +16,26 @@ pub fn value_of(producer: u64, number: u64) -> u64 {
 }
 
 /// Looks at all that is committed of a partition. Of each producer `is_idempotent` tells; `None` where nothing was promised
-/// to it.
-pub fn in_order(committed: &Committed, tp: Tp, is_idempotent: impl Fn(u64) -> Option<bool>) -> Check {
-    let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+/// to it. A producer whose last record lies before `deleted` may be unknown to whoever leads, so what it sends again is taken
+/// for new, as in Apache Kafka.
+pub fn in_order(
+    committed: &Committed,
+    tp: Tp,
+    deleted: i64,
+    is_idempotent: impl Fn(u64) -> Option<bool>,
+) -> Check {
+    let mut last: BTreeMap<u64, (i64, u64)> = BTreeMap::new();
     if committed.is_deleted(tp.0) {
         return Ok(());
     }
     for (offset, value) in committed.values(tp) {
         let (producer, number) = origin_of(value);
-        let before = last.get(&producer).copied();
+        let last_at = last.get(&producer).map(|(offset, _)| *offset);
+        let before = last.get(&producer).map(|(_, number)| *number);
         let due = before.map_or(0, |before| before + 1);
         let Some(idempotent) = is_idempotent(producer) else { continue };
-        let fits = if idempotent { number == due } else { number <= due };
+        let strict = idempotent && last_at.is_none_or(|offset| offset >= deleted);
+        let fits = if strict { number == due } else { number <= due };
         if !fits {
             let text = format!(
                 "record {number} of producer {producer} is at offset {offset} of {}, and its record before is {before:?}",
@@ -35,7 +43,7 @@ pub fn in_order(committed: &Committed, tp: Tp, is_idempotent: impl Fn(u64) -> Op
             );
             return Err(Violation::new("producers", text));
         }
-        last.insert(producer, before.map_or(number, |before| before.max(number)));
+        last.insert(producer, (offset, before.map_or(number, |before| before.max(number))));
     }
     Ok(())
 }
@@ -66,8 +74,10 @@ mod tests {
             (&[1], false, false),
         ] {
             let (committed, tp) = committed(numbers);
-            assert_eq!(in_order(&committed, tp, |_| Some(true)).is_ok(), idempotent, "{numbers:?}");
-            assert_eq!(in_order(&committed, tp, |_| Some(false)).is_ok(), plain, "{numbers:?}");
+            assert_eq!(in_order(&committed, tp, 0, |_| Some(true)).is_ok(), idempotent, "{numbers:?}");
+            assert_eq!(in_order(&committed, tp, 0, |_| Some(false)).is_ok(), plain, "{numbers:?}");
+            let forgotten = in_order(&committed, tp, 9, |_| Some(true));
+            assert_eq!(forgotten.is_ok(), plain, "{numbers:?}");
         }
     }
 }
