@@ -150,6 +150,7 @@ pub struct LogDir<S: Storage> {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    cleaned: Offsets,
     partitions: Vec<TopicPartition>,
     leftovers: Vec<PathBuf>,
     strays: Vec<PathBuf>,
@@ -162,6 +163,7 @@ struct Written {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    cleaned: Offsets,
 }
 
 impl<S: Storage> LogDir<S> {
@@ -211,6 +213,7 @@ impl<S: Storage> LogDir<S> {
             recovery_points: read(names::RECOVERY_POINT_CHECKPOINT)?,
             log_starts: read(names::LOG_START_CHECKPOINT)?,
             high_watermarks: read(names::REPLICATION_CHECKPOINT)?,
+            cleaned: read(names::CLEANER_CHECKPOINT)?,
             partitions: Vec::new(),
             leftovers: Vec::new(),
             strays: Vec::new(),
@@ -224,6 +227,7 @@ impl<S: Storage> LogDir<S> {
             recovery_points: dir.recovery_points.clone(),
             log_starts: dir.log_starts.clone(),
             high_watermarks: dir.high_watermarks.clone(),
+            cleaned: dir.cleaned.clone(),
         };
         dir.scan()?;
         Ok(dir)
@@ -337,7 +341,10 @@ impl<S: Storage> LogDir<S> {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<(Log<S>, RecoveryReport), OpenError> {
-        Log::open(self.storage.clone(), self.log_path(partition), config, self.open_mode(partition), now_ms)
+        let (storage, path) = (self.storage.clone(), self.log_path(partition));
+        let (mut log, report) = Log::open(storage, path, config, self.open_mode(partition), now_ms)?;
+        log.set_cleaned_to(self.cleaned.get(partition).copied().unwrap_or(0));
+        Ok((log, report))
     }
 
     /// Makes the log of a partition.
@@ -488,6 +495,21 @@ impl<S: Storage> LogDir<S> {
         Ok(())
     }
 
+    /// Writes down up to where a log is compacted.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_cleaned(&self, partition: &TopicPartition, offset: i64) -> Result<(), CheckpointError> {
+        let mut written = self.written.lock();
+        let before = written.cleaned.insert(partition.clone(), offset);
+        let path = self.path.join(names::CLEANER_CHECKPOINT);
+        let result = offset_checkpoint::write(&self.storage, &path, &written.cleaned);
+        if let (Err(_), Some(before)) = (&result, before) {
+            written.cleaned.insert(partition.clone(), before);
+        }
+        result
+    }
+
     /// Writes down each partition's high watermark.
     ///
     /// # Errors
@@ -506,11 +528,12 @@ impl<S: Storage> LogDir<S> {
     /// When a file cannot be written.
     pub fn forget_checkpoints(&self, partition: &TopicPartition) -> Result<(), CheckpointError> {
         let mut written = self.written.lock();
-        let Written { recovery_points, log_starts, high_watermarks } = &mut *written;
+        let Written { recovery_points, log_starts, high_watermarks, cleaned } = &mut *written;
         for (offsets, name) in [
             (recovery_points, names::RECOVERY_POINT_CHECKPOINT),
             (log_starts, names::LOG_START_CHECKPOINT),
             (high_watermarks, names::REPLICATION_CHECKPOINT),
+            (cleaned, names::CLEANER_CHECKPOINT),
         ] {
             if let Some(offset) = offsets.remove(partition) {
                 let forgotten = offset_checkpoint::write(&self.storage, &self.path.join(name), offsets);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use common::{NOW, config, create, dir, open};
 use proptest::prelude::*;
-use taffrail_log::cleaner::{CleanError, Cleaner, Pace, Stopped};
+use taffrail_log::cleaner::{CleanError, Cleaner, CleanerLimits, Pace, Stopped};
 use taffrail_log::names::{PartitionFile, SegmentFile};
 use taffrail_log::storage::{Access, Effect, Fault, Operation};
 use taffrail_log::transaction_index;
@@ -117,6 +117,10 @@ struct Model {
     values: u32,
     /// Up to here records may have been compacted.
     touched: i64,
+}
+
+fn limits(map_bytes: usize, io_bytes: usize) -> CleanerLimits {
+    CleanerLimits { map_bytes, load_factor: 0.9, io_bytes }
 }
 
 fn header_of(bytes: &[u8]) -> BatchHeader {
@@ -305,7 +309,7 @@ impl Model {
         let Some(cleanable) = cleanable else { return true };
         self.touched = self.touched.max(cleanable.first_uncleanable);
         let plan = self.log().begin_cleaning(cleanable, now);
-        let mut cleaner = Cleaner::new((map_entries + 1) * 24 * 10 / 9 + 24, 300, 42);
+        let mut cleaner = Cleaner::new(limits((map_entries + 1) * 24 * 10 / 9 + 24, 300), 42);
         let mut pace = StopAfter(stop_after);
         let run = || -> Result<bool, CleanError> {
             let mut cleaning = cleaner.begin(plan, &mut pace)?;
@@ -562,7 +566,7 @@ fn a_corrupt_batch_is_named_and_nothing_is_changed() {
     let (now, end) = (model.now, model.log().log_end_offset());
     let cleanable = model.log().cleanable(end, now).unwrap().unwrap();
     let plan = model.log().begin_cleaning(cleanable, now);
-    let failed = Cleaner::new(1 << 16, 1000, 1).begin(plan, &mut StopAfter(None)).err().unwrap();
+    let failed = Cleaner::new(limits(1 << 16, 1000), 1).begin(plan, &mut StopAfter(None)).err().unwrap();
     let text = failed.to_string();
     let position = before[0].len();
     assert!(

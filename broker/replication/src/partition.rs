@@ -27,6 +27,7 @@
 //! - the leader epoch and the partition epoch of the record never fall (rule 2).
 
 mod assign;
+mod clean;
 mod delete;
 mod flush;
 mod follow;

@@ -148,7 +148,7 @@ mod tests {
     fn the_offsets_topic_is_compacted_and_its_settings_are_accepted() {
         let config = offsets_topic_config(1024);
         let settings = config.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
-        let kept = taffrail_control::topic_config::validate_topic(OFFSETS_TOPIC, settings).unwrap();
+        let kept = taffrail_control::topic_config::validate_topic(settings).unwrap();
         assert_eq!(kept, config);
         assert_eq!(kept["cleanup.policy"], "compact");
         assert_eq!(kept["segment.bytes"], "1024");

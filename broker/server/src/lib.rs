@@ -10,6 +10,7 @@ pub mod auto_create;
 pub mod boot;
 pub mod broker;
 pub mod call;
+pub mod cleaner;
 pub mod clock;
 pub mod cluster;
 pub mod cluster_view;

@@ -18,6 +18,7 @@ use crate::admin::{Readiness, Step};
 use crate::advertised::Advertised;
 use crate::boot::{self, BootError};
 use crate::broker::Broker;
+use crate::cleaner;
 use crate::config::BrokerConfig;
 use crate::controller_address::ControllerAddress;
 use crate::controller_link::ControllerLink;
@@ -202,6 +203,7 @@ impl RunningBroker {
         let upkeep = maintenance::run(Arc::clone(&broker), upkept, requests, session_state, stopped.clone());
         tasks.push(tokio::spawn(upkeep));
         tasks.push(tokio::spawn(retention::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
+        tasks.push(tokio::spawn(cleaner::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
         tasks.extend(replication::start(&broker, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
         Ok(Self { broker, replicas, incarnation, stop, tasks, session, state, stopping })

@@ -317,6 +317,14 @@ impl Replicas {
         self.logs.write_starts(starts)
     }
 
+    /// Writes down up to where a log is compacted. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the checkpoint file cannot be written.
+    pub fn write_cleaned(&self, partition: &TopicPartition, offset: i64) -> Result<(), CheckpointError> {
+        self.logs.write_cleaned(partition, offset)
+    }
+
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.
     pub fn close(&self, replicas: &[(TopicPartition, Arc<Replica>)], incarnation: u64) {
         let mut all_closed = self.close_logs(replicas);
@@ -412,6 +420,10 @@ pub fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
         retention_bytes: topic.retention_bytes,
         file_delete_delay_ms: topic.file_delete_delay_ms,
         compact: topic.cleanup_policy.compact,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        delete_retention_ms: topic.delete_retention_ms,
         producer_id_expiration_ms: i64::from(broker.producer_id_expiration_ms),
         ..LogConfig::default()
     }

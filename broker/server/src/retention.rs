@@ -55,6 +55,13 @@ pub async fn run(broker: Arc<Broker>, replicas: Arc<Replicas>, mut stop: watch::
             keys = errands.retention.take() => {
                 Box::new(move |retention| retention.retain(keys.into_iter().collect()))
             }
+            keys = errands.sweeps.take() => Box::new(move |retention| {
+                for key in keys {
+                    if let Some(replica) = retention.broker.cluster.replica(key) {
+                        retention.sweep_one(key, &replica);
+                    }
+                }
+            }),
             _ = round.tick() => Box::new(|retention| retention.retain(retention.all())),
             () = tokio::time::sleep(sweep_in.unwrap_or_default()), if sweep_in.is_some() => {
                 Box::new(Retention::sweep)

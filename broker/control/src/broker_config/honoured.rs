@@ -1,7 +1,7 @@
 //! The keys that Taffrail acts on.
 
-use crate::config_value::Accepts::{self, Any, AtLeast, Between, NotZero, OneOf};
-use crate::config_value::ConfigType::{self, Boolean, Int, Long, Short, String};
+use crate::config_value::Accepts::{self, Any, AtLeast, Between, Fraction, NotZero, OneOf};
+use crate::config_value::ConfigType::{self, Boolean, Double, Int, List, Long, Short, String};
 
 use super::{BrokerKey, Handling};
 
@@ -22,7 +22,7 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 72] = [
+pub(super) static KEYS: [BrokerKey; 84] = [
     key("auto.create.topics.enable", Boolean, Some("true"), Any,
         "Whether a topic that a client asks about and that does not exist is made."),
     key("auto.leader.rebalance.enable", Boolean, Some("true"), Any,
@@ -56,6 +56,31 @@ pub(super) static KEYS: [BrokerKey; 72] = [
         "The listener that other brokers connect to; the first one if none is named."),
     key("leader.imbalance.check.interval.seconds", Long, Some("300"), AtLeast(1),
         "How often the controller looks whether partitions are led by others than the first of their replicas."),
+    key("log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0),
+        "How long cleaners wait before they look for logs to compact again, when there are none."),
+    key("log.cleaner.dedupe.buffer.size", Long, Some("134217728"), AtLeast(1_048_576),
+        "Memory for the keys that are compacted at a time, in bytes, for all cleaners together; 24 bytes for each key. No more \
+         is taken than a log needs."),
+    key("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0),
+        "How long the marker of a deleted key is kept; gives delete.retention.ms its default."),
+    key("log.cleaner.enable", Boolean, Some("true"), Any,
+        "Whether logs are compacted. Without it compacted topics grow for ever, __consumer_offsets among them."),
+    key("log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Fraction(0.1, 0.95),
+        "How full the memory for keys may get. Fuller compacts more at a time, and more slowly."),
+    key("log.cleaner.io.buffer.size", Int, Some("524288"), AtLeast(0),
+        "Memory for reading and writing logs that are compacted, in bytes, for all cleaners together."),
+    key("log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any,
+        "How many bytes all cleaners together read and write in a second at most."),
+    key("log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1),
+        "The longest time that a record may wait for compaction; gives max.compaction.lag.ms its default."),
+    key("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Fraction(0.0, 1.0),
+        "The share of a log that must be new to be compacted; gives min.cleanable.dirty.ratio its default."),
+    key("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0),
+        "How long a record is safe from compaction; gives min.compaction.lag.ms its default."),
+    key("log.cleaner.threads", Int, Some("1"), AtLeast(0),
+        "How many logs are compacted at a time."),
+    key("log.cleanup.policy", List, Some("delete"), OneOf(&["compact", "delete"]),
+        "What becomes of old records; gives cleanup.policy its default."),
     key("log.flush.interval.messages", Long, Some("9223372036854775807"), AtLeast(1),
         "After how many records a log is synced to disk; gives flush.messages its default."),
     key("log.flush.interval.ms", Long, None, AtLeast(0),

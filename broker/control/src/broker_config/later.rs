@@ -27,8 +27,6 @@ const ADVERTISE: Area = elsewhere(
 );
 const BROKER_ID: Area =
     elsewhere("the cluster hands out ids and roles", "Who this broker is in its cluster.");
-const COMPACTION: Area =
-    later("logs are not compacted yet", "Belongs to log compaction, which is not there yet.");
 const CONNECTION_RATES: Area = later(
     "connections are limited by max.connections and max.connections.per.ip only",
     "Belongs to finer limits on connections, which are not there yet.",
@@ -108,7 +106,7 @@ const fn key(
 
 // One key a row, to be read as a table.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 264] = [
+pub(super) static KEYS: [BrokerKey; 252] = [
     key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), AtLeast(0), TRANSACTIONS),
     key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), AtLeast(1), TRANSACTIONS),
     key("advertised.listeners", String, None, Any, ADVERTISE),
@@ -200,18 +198,6 @@ pub(super) static KEYS: [BrokerKey; 264] = [
     key("listener.security.protocol.map", String,
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, TLS),
     key("listeners", String, Some("PLAINTEXT://:9092"), Any, LISTEN),
-    key("log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0), COMPACTION),
-    key("log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Any, COMPACTION),
-    key("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), COMPACTION),
-    key("log.cleaner.enable", Boolean, Some("true"), Any, COMPACTION),
-    key("log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, COMPACTION),
-    key("log.cleaner.io.buffer.size", Int, Some("524288"), AtLeast(0), COMPACTION),
-    key("log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, COMPACTION),
-    key("log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), COMPACTION),
-    key("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Fraction(0.0, 1.0), COMPACTION),
-    key("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), COMPACTION),
-    key("log.cleaner.threads", Int, Some("1"), AtLeast(0), COMPACTION),
-    key("log.cleanup.policy", List, Some("delete"), OneOf(&["compact", "delete"]), COMPACTION),
     key("log.dir", String, Some("/tmp/kafka-logs"), Any, DATA_DIR),
     key("log.dir.failure.timeout.ms", Long, Some("30000"), AtLeast(1), DISKS),
     key("log.dirs", String, None, Any, DATA_DIR),

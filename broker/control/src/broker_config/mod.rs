@@ -65,9 +65,15 @@ impl BrokerKey {
             |key: &TopicKey| key.broker_synonyms.iter().any(|synonym| synonym.key == self.name);
         match self.name {
             "min.insync.replicas" | "unclean.leader.election.enable" => Settable::ForAllBrokers,
-            "max.connections" | "max.connections.per.ip" | "producer.id.expiration.ms" => {
-                Settable::WhileRunning
-            }
+            "log.cleaner.backoff.ms"
+            | "log.cleaner.dedupe.buffer.size"
+            | "log.cleaner.io.buffer.load.factor"
+            | "log.cleaner.io.buffer.size"
+            | "log.cleaner.io.max.bytes.per.second"
+            | "log.cleaner.threads"
+            | "max.connections"
+            | "max.connections.per.ip"
+            | "producer.id.expiration.ms" => Settable::WhileRunning,
             _ if Self::only_dynamic().any(|key| key == self) => Settable::WhileRunning,
             _ if TopicKey::all().iter().any(gives_default) => Settable::WhileRunning,
             _ => Settable::AtStart,

@@ -13,7 +13,7 @@ pub use resolved::{BrokerLayer, CleanupPolicy, CompressionType, TimestampType, T
 
 use crate::config_value::{Accepts, ConfigType, ConfigValue, accepted, nearest, parse, shortened};
 
-/// Topics that brokers make for themselves. Their configuration is not held to what clients may ask for.
+/// Topics that brokers make for themselves.
 pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 
 /// One topic configuration key.
@@ -149,17 +149,14 @@ pub fn validate(name: &str, value: &str) -> Result<(), TopicConfigError> {
     find_or_suggest(name)?.check(value)
 }
 
-/// Checks all settings asked for on `topic` and returns those to keep, without white space around them. A null value
-/// asks for the default and is left out; of a key given twice the last one counts. For [`INTERNAL_TOPICS`] values need
-/// only be valid: what the broker asks for itself (`cleanup.policy=compact`) must be on record before it acts.
+/// Checks all settings asked for on a topic and returns those to keep, without white space around them. A null value
+/// asks for the default and is left out; of a key given twice the last one counts.
 ///
 /// # Errors
 /// The first [`TopicConfigError`].
 pub fn validate_topic<'a>(
-    topic: &str,
     settings: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
 ) -> Result<BTreeMap<String, String>, TopicConfigError> {
-    let internal = INTERNAL_TOPICS.contains(&topic);
     let mut kept = BTreeMap::new();
     for (name, value) in settings {
         let key = find_or_suggest(name)?;
@@ -167,11 +164,7 @@ pub fn validate_topic<'a>(
             kept.remove(name);
             continue;
         };
-        if internal {
-            key.parse(value)?;
-        } else {
-            key.check(value)?;
-        }
+        key.check(value)?;
         kept.insert(name.to_owned(), value.trim().to_owned());
     }
     Ok(kept)
@@ -309,13 +302,13 @@ unclean.leader.election.enable|BOOLEAN|false";
 
     #[test]
     fn what_is_not_honoured_is_refused_unless_it_is_the_default() {
-        let message = validate("cleanup.policy", "compact").map_err(|error| error.to_string()).unwrap_err();
+        let message = validate("preallocate", "true").map_err(|error| error.to_string()).unwrap_err();
         assert!(
-            message.starts_with("topic configuration cleanup.policy=compact is not supported yet: "),
+            message.starts_with("topic configuration preallocate=true is not supported yet: "),
             "{message}"
         );
-        assert!(message.ends_with("Leave the key out or set it to its default, \"delete\""), "{message}");
-        assert_eq!(validate("cleanup.policy", " delete "), Ok(()));
+        assert!(message.ends_with("Leave the key out or set it to its default, \"false\""), "{message}");
+        assert_eq!(validate("preallocate", " false "), Ok(()));
         assert_eq!(validate("local.retention.ms", "-2"), Ok(()));
         assert!(validate("local.retention.ms", "1000").is_err());
         assert_eq!(validate("segment.bytes", "1024"), Ok(()));
@@ -324,16 +317,8 @@ unclean.leader.election.enable|BOOLEAN|false";
     #[test]
     fn a_null_value_asks_for_the_default() {
         let settings = [("segment.ms", Some("10")), ("flush.ms", Some(" 5 ")), ("segment.ms", None)];
-        let kept = validate_topic("t", settings).unwrap();
+        let kept = validate_topic(settings).unwrap();
         assert_eq!(kept, BTreeMap::from([("flush.ms".to_owned(), "5".to_owned())]));
-        assert!(validate_topic("t", [("no.such.key", None)]).is_err());
-    }
-
-    #[test]
-    fn internal_topics_may_be_compacted_on_record() {
-        let compact = [("cleanup.policy", Some("compact"))];
-        assert!(validate_topic("__consumer_offsets", compact).is_ok());
-        assert!(validate_topic("orders", compact).is_err());
-        assert!(validate_topic("__consumer_offsets", [("cleanup.policy", Some("shred"))]).is_err());
+        assert!(validate_topic([("no.such.key", None)]).is_err());
     }
 }

@@ -10,7 +10,6 @@ use Honoured::{Fully, OnlyDefault};
 const MS_PER_MINUTE: i64 = 60 * 1000;
 const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
 
-const COMPACTION: Honoured = OnlyDefault("logs are not compacted yet");
 const RECOMPRESSION: Honoured = OnlyDefault("batches are kept in the codec that the producer chose");
 const TIERING: Honoured = OnlyDefault("there is no tiered storage yet");
 const PREALLOCATION: Honoured = OnlyDefault("segment files grow as they are written");
@@ -56,7 +55,7 @@ const A_WEEK_MS: &str = "604800000";
 const SMALLEST_SEGMENT: i64 = 14;
 
 pub(super) static KEYS: [TopicKey; 33] = [
-    key("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), COMPACTION)
+    key("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), Fully)
         .broker(&[same("log.cleanup.policy", "delete")])
         .doc(
             "What becomes of old records: delete drops whole segments by age or size, compact keeps the latest record \
@@ -80,7 +79,7 @@ pub(super) static KEYS: [TopicKey; 33] = [
     key("compression.zstd.level", Int, "3", Between(-131072, 22), RECOMPRESSION)
         .broker(&[same("compression.zstd.level", "3")])
         .doc("Effort of Zstandard, where the broker compresses with it."),
-    key("delete.retention.ms", Long, A_DAY_MS, AtLeast(0), COMPACTION)
+    key("delete.retention.ms", Long, A_DAY_MS, AtLeast(0), Fully)
         .broker(&[same("log.cleaner.delete.retention.ms", A_DAY_MS)])
         .doc(
             "How long a compacted topic keeps the marker of a deleted key. A consumer that starts at offset 0 and reads \
@@ -117,7 +116,7 @@ pub(super) static KEYS: [TopicKey; 33] = [
     key("local.retention.ms", Long, "-2", AtLeast(-2), TIERING)
         .broker(&[same("log.local.retention.ms", "-2")])
         .doc("With tiered storage: how long segments stay on the broker's disk; -2 follows retention.ms."),
-    key("max.compaction.lag.ms", Long, FOREVER, AtLeast(1), COMPACTION)
+    key("max.compaction.lag.ms", Long, FOREVER, AtLeast(1), Fully)
         .broker(&[same("log.cleaner.max.compaction.lag.ms", FOREVER)])
         .doc("The longest time that a record of a compacted topic may wait for compaction."),
     key("max.message.bytes", Int, "1048588", AtLeast(0), Fully)
@@ -138,10 +137,10 @@ pub(super) static KEYS: [TopicKey; 33] = [
     key("message.timestamp.type", String, "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), Fully)
         .broker(&[same("log.message.timestamp.type", "CreateTime")])
         .doc("Whose clock a record's timestamp shows: the producer's (CreateTime) or the broker's (LogAppendTime)."),
-    key("min.cleanable.dirty.ratio", Double, "0.5", Fraction(0.0, 1.0), COMPACTION)
+    key("min.cleanable.dirty.ratio", Double, "0.5", Fraction(0.0, 1.0), Fully)
         .broker(&[same("log.cleaner.min.cleanable.ratio", "0.5")])
         .doc("The share of a log that must be new since the last compaction before it is compacted again."),
-    key("min.compaction.lag.ms", Long, "0", AtLeast(0), COMPACTION)
+    key("min.compaction.lag.ms", Long, "0", AtLeast(0), Fully)
         .broker(&[same("log.cleaner.min.compaction.lag.ms", "0")])
         .doc("How long a record of a compacted topic is safe from compaction."),
     key("min.insync.replicas", Int, "1", AtLeast(1), Fully).broker(&[same("min.insync.replicas", "1")]).doc(

@@ -223,19 +223,35 @@ impl<S: Storage> ReplacementEnd<S> {
     }
 }
 
+/// What a [`Cleaner`] may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CleanerLimits {
+    /// Bytes for the map of keys: its share of `log.cleaner.dedupe.buffer.size`.
+    pub map_bytes: usize,
+    /// How full that may get (`log.cleaner.io.buffer.load.factor`).
+    pub load_factor: f64,
+    /// Bytes for each of two buffers, which grow with the batches: its share of `log.cleaner.io.buffer.size`.
+    pub io_bytes: usize,
+}
+
 /// Compacts one log after the other. Its buffers are used again.
 pub struct Cleaner {
-    map_bytes: usize,
+    limits: CleanerLimits,
     seed: u64,
     reader: SegmentReader,
     output: Output,
 }
 
 impl Cleaner {
-    /// A cleaner with a map of up to `map_bytes` (its share of `log.cleaner.dedupe.buffer.size`) and two buffers of
-    /// `io_bytes` each, which grow with the batches. `seed` is not to be guessed by those who choose the keys.
-    pub fn new(map_bytes: usize, io_bytes: usize, seed: u64) -> Self {
-        Self { map_bytes, seed, reader: SegmentReader::new(io_bytes), output: Output::new(io_bytes) }
+    /// A cleaner within these limits. `seed` is not to be guessed by those who choose the keys.
+    pub fn new(limits: CleanerLimits, seed: u64) -> Self {
+        let io_bytes = limits.io_bytes;
+        Self { limits, seed, reader: SegmentReader::new(io_bytes), output: Output::new(io_bytes) }
+    }
+
+    /// What it may use.
+    pub fn limits(&self) -> CleanerLimits {
+        self.limits
     }
 
     /// Reads what is new in a log. Blocks on the disk.
@@ -249,7 +265,7 @@ impl Cleaner {
     ) -> Result<Cleaning<S>, CleanError> {
         let Cleanable { first_dirty, first_uncleanable, .. } = plan.cleanable;
         let records = u64::try_from(first_uncleanable - first_dirty).unwrap_or(0);
-        let mut map = OffsetMap::new(records, self.map_bytes, self.seed);
+        let mut map = OffsetMap::new(records, self.limits.map_bytes, self.limits.load_factor, self.seed);
         let aborted = plan.aborted_transactions()?;
         let mut stats = CleanStats::default();
         let first = plan.segments.partition_point(|segment| segment.base_offset <= first_dirty);

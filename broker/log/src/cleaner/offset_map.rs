@@ -7,8 +7,6 @@ use twox_hash::XxHash3_128;
 
 /// What an entry takes: the hash and an offset. Bytes, as at Apache Kafka.
 pub const ENTRY_BYTES: usize = size_of::<Slot>();
-/// The share of the slots that is filled at most (`log.cleaner.io.buffer.load.factor`).
-const LOAD_FACTOR: f64 = 0.9;
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -30,11 +28,12 @@ pub struct OffsetMap {
 }
 
 impl OffsetMap {
-    /// A map for up to `entries` keys, in at most so many bytes. `seed` is not to be guessed by those who choose the keys.
-    pub fn new(entries: u64, bytes: usize, seed: u64) -> Self {
-        let wanted = (entries as f64 / LOAD_FACTOR).ceil() as usize;
+    /// A map for up to `entries` keys, in at most so many bytes, of which so large a share is filled. `seed` is not to be
+    /// guessed by those who choose the keys.
+    pub fn new(entries: u64, bytes: usize, load_factor: f64, seed: u64) -> Self {
+        let wanted = (entries as f64 / load_factor).ceil() as usize;
         let count = wanted.saturating_add(1).min(bytes / ENTRY_BYTES).max(2);
-        let capacity = ((count as f64 * LOAD_FACTOR) as usize).max(1);
+        let capacity = ((count as f64 * load_factor) as usize).max(1);
         Self { slots: vec![EMPTY; count], capacity, len: 0, seed, latest: -1 }
     }
 
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn it_tells_the_latest_offset_of_each_key_until_it_is_full() {
-        let mut map = OffsetMap::new(1000, 2400, 7);
+        let mut map = OffsetMap::new(1000, 2400, 0.9, 7);
         assert_eq!((map.capacity(), map.latest()), (90, -1));
         let key = |index: i64| format!("key-{}", index % 90).into_bytes();
         for offset in 0..90 {
@@ -121,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_again_takes_no_room() {
-        let mut map = OffsetMap::new(10, 1 << 20, 7);
+        let mut map = OffsetMap::new(10, 1 << 20, 0.9, 7);
         for offset in 0..1000 {
             assert!(map.put(&[(offset % 3) as u8], offset));
         }
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn it_takes_no_more_memory_than_the_records_need() {
-        assert!(OffsetMap::new(9, 1 << 30, 7).slots.len() <= 11);
-        assert!(OffsetMap::new(0, 0, 7).put(b"k", 0));
+        assert!(OffsetMap::new(9, 1 << 30, 0.9, 7).slots.len() <= 11);
+        assert!(OffsetMap::new(0, 0, 0.9, 7).put(b"k", 0));
     }
 }

@@ -111,6 +111,8 @@ impl<S: Storage> Log<S> {
             let is_sealed = first + sources.len() < self.segments.len();
             is_sealed && present.take(sources.len()).eq(sources.iter().copied())
         });
+        // A topic that keeps all records by now loses none any more.
+        let unchanged = unchanged.filter(|_| self.config.compact);
         let Some(first) = unchanged.filter(|_| generation == self.generation) else {
             return Ok(end(Some(base_offset)));
         };

@@ -311,6 +311,15 @@ impl<S: Storage> ReplicaLogs<S> {
         self.dir.update_log_starts(starts())
     }
 
+    /// Writes down up to where a log is compacted. Blocks.
+    ///
+    /// # Errors
+    /// When the checkpoint file cannot be written.
+    pub fn write_cleaned(&self, partition: &TopicPartition, offset: i64) -> Result<(), CheckpointError> {
+        let _one_at_a_time = self.checkpointing.lock();
+        self.dir.write_cleaned(partition, offset)
+    }
+
     /// Moves the directory of a partition's name aside, and returns where it is now. Its log must not be written to any
     /// more.
     ///

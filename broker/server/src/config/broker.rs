@@ -57,6 +57,13 @@ pub struct BrokerConfig {
     /// `None`: the first listener.
     pub inter_broker_listener_name: Option<String>,
     pub leader_imbalance_check_interval_seconds: i64,
+    pub log_cleaner_backoff_ms: i64,
+    pub log_cleaner_dedupe_buffer_size: i64,
+    pub log_cleaner_enable: bool,
+    pub log_cleaner_io_buffer_load_factor: f64,
+    pub log_cleaner_io_buffer_size: i32,
+    pub log_cleaner_io_max_bytes_per_second: f64,
+    pub log_cleaner_threads: i32,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_scheduler_interval_ms: i64,
     pub log_retention_check_interval_ms: i64,
@@ -98,6 +105,8 @@ pub struct BrokerConfig {
     pub socket_receive_buffer_bytes: i32,
     pub socket_request_max_bytes: i32,
     pub socket_send_buffer_bytes: i32,
+    /// The most that `log_cleaner_dedupe_buffer_size` may be.
+    log_cleaner_memory: i64,
     settings: Settings,
 }
 
@@ -189,6 +198,13 @@ impl BrokerConfig {
             leader_replication_throttled_rate: values.long("leader.replication.throttled.rate"),
             inter_broker_listener_name: settings.merged.get("inter.broker.listener.name").cloned(),
             leader_imbalance_check_interval_seconds: values.long("leader.imbalance.check.interval.seconds"),
+            log_cleaner_backoff_ms: values.long("log.cleaner.backoff.ms"),
+            log_cleaner_dedupe_buffer_size: values.long("log.cleaner.dedupe.buffer.size"),
+            log_cleaner_enable: values.bool("log.cleaner.enable"),
+            log_cleaner_io_buffer_load_factor: values.double("log.cleaner.io.buffer.load.factor"),
+            log_cleaner_io_buffer_size: values.int("log.cleaner.io.buffer.size"),
+            log_cleaner_io_max_bytes_per_second: values.double("log.cleaner.io.max.bytes.per.second"),
+            log_cleaner_threads: values.int("log.cleaner.threads"),
             log_flush_offset_checkpoint_interval_ms: values.int("log.flush.offset.checkpoint.interval.ms"),
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
             log_flush_start_offset_checkpoint_interval_ms: values
@@ -234,6 +250,7 @@ impl BrokerConfig {
             socket_receive_buffer_bytes: values.int("socket.receive.buffer.bytes"),
             socket_request_max_bytes: values.int("socket.request.max.bytes"),
             socket_send_buffer_bytes: values.int("socket.send.buffer.bytes"),
+            log_cleaner_memory: i64::MAX,
             settings,
         }
     }
@@ -245,11 +262,16 @@ impl BrokerConfig {
         of_all: BTreeMap<String, String>,
         own: BTreeMap<String, String>,
     ) -> Self {
+        let changed = Self::read(Settings::new(self.settings.started.clone(), of_all, own));
         Self {
             queued_max_request_bytes: self.queued_max_request_bytes,
             socket_request_max_bytes: self.socket_request_max_bytes,
             offsets_load_buffer_size: self.offsets_load_buffer_size,
-            ..Self::read(Settings::new(self.settings.started.clone(), of_all, own))
+            log_cleaner_dedupe_buffer_size: changed
+                .log_cleaner_dedupe_buffer_size
+                .min(self.log_cleaner_memory),
+            log_cleaner_memory: self.log_cleaner_memory,
+            ..changed
         }
     }
 
@@ -299,8 +321,8 @@ impl BrokerConfig {
 
     /// Lowers what would not fit into `memory_bytes` and says what was lowered; afterwards `queued_max_request_bytes`
     /// is set. Requests in work get half of the memory, one request at most half of that, reading
-    /// `__consumer_offsets` a sixteenth of the whole, and what is fetched at a time from another broker a thirty-second;
-    /// the rest is for logs' tables, groups and connections.
+    /// `__consumer_offsets` a sixteenth of the whole, what is fetched at a time from another broker a thirty-second, and the
+    /// keys of logs that are compacted an eighth; the rest is for logs' tables, groups and connections.
     pub fn fit_into(&mut self, memory_bytes: u64) -> Vec<Lowered> {
         let memory = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
         let mut lowered = Vec::new();
@@ -315,6 +337,13 @@ impl BrokerConfig {
         let one_request = self.queued_max_request_bytes / 2;
         lower_int("socket.request.max.bytes", &mut self.socket_request_max_bytes, one_request);
         lower_int("offsets.load.buffer.size", &mut self.offsets_load_buffer_size, memory / 16);
+        let (keys, limit) = (self.log_cleaner_dedupe_buffer_size, memory / 8);
+        self.log_cleaner_dedupe_buffer_size =
+            lower("log.cleaner.dedupe.buffer.size", keys, limit, &mut lowered);
+        self.log_cleaner_memory = limit;
+        let mut lower_int = |key, value: &mut i32, limit: i64| {
+            *value = i32::try_from(lower(key, (*value).into(), limit, &mut lowered)).unwrap_or(*value);
+        };
         let response = &mut self.replica_fetch_response_max_bytes;
         lower_int("replica.fetch.response.max.bytes", response, memory / 32);
         lowered
@@ -387,6 +416,13 @@ impl Values<'_> {
         let key = BrokerKey::find_any(name)?;
         let set = self.0.get(name).and_then(|text| parse(key.config_type, key.accepts, text));
         set.or_else(|| key.default_value())
+    }
+
+    fn double(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(ConfigValue::Double(value)) => value,
+            _ => 0.0,
+        }
     }
 
     fn long(&self, name: &str) -> i64 {

@@ -78,7 +78,7 @@ fn new_topic(context: &RequestContext, topic: &CreatableTopic<'_>) -> Result<New
         (None, None, assignments(&topic.assignments)?)
     };
     let settings = topic.configs.iter().map(|config| (&*config.name, config.value.as_deref()));
-    let config = validate_topic(name, settings)
+    let config = validate_topic(settings)
         .map_err(|error| ApiError { code: ErrorCode::INVALID_CONFIG, message: error.to_string() })?;
     Ok(NewTopic { name: name.to_owned(), partitions, replication_factor, assignments, config })
 }

@@ -231,17 +231,24 @@ fn append(
 }
 
 /// Checks a batch before the partition is locked. Records are walked where they can be without decompressing them, so
-/// that no count or length lies; a compressed batch is walked only for the timestamp that an old client left out.
+/// that no count or length lies; a compressed batch is walked only for the timestamp that an old client left out, and for
+/// the keys that a compacted topic needs.
 fn check(config: &TopicConfig, batch: &mut [u8], now_ms: i64) -> Result<BatchHeader, (ErrorCode, String)> {
     let told = |error: BatchError| (error.error_code(), error.to_string());
     let max_message_bytes = usize::try_from(config.max_message_bytes).unwrap_or(0);
     let mut header = validate_produced(batch, &ProduceLimits { max_message_bytes }).map_err(told)?;
     let lacks_timestamp = header.max_timestamp == NO_TIMESTAMP;
-    if lacks_timestamp || header.compression() == Ok(Compression::None) {
+    let needs_keys = config.cleanup_policy.compact && !header.is_control();
+    if lacks_timestamp || needs_keys || header.compression() == Ok(Compression::None) {
         let summary = BatchView::new(batch)
             .and_then(|view| view.records(DECOMPRESSED_LIMIT_BYTES))
             .and_then(|records| records.check())
             .map_err(told)?;
+        if let Some(index) = summary.first_without_key.filter(|_| needs_keys) {
+            let refusal =
+                format!("record {index} of the batch has no key, and the topic keeps the latest of each key");
+            return Err((ErrorCode::INVALID_RECORD, refusal));
+        }
         if lacks_timestamp && summary.max_timestamp != NO_TIMESTAMP {
             let mut batch = BatchMut::new(batch).map_err(told)?;
             batch.set_max_timestamp_and_type(TimestampType::CreateTime, summary.max_timestamp);

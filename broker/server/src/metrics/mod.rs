@@ -4,6 +4,7 @@
 //! What can be asked for (logs, groups, memory) is asked for when somebody scrapes, through [`MetricsSource`], and
 //! kept nowhere: thousands of idle partitions cost nothing between two scrapes.
 
+pub mod cleaner;
 mod controller;
 mod process;
 mod replication;
@@ -67,6 +68,8 @@ pub struct Metrics {
     isr_shrinks: AtomicU64,
     isr_expands: AtomicU64,
     isr_updates_failed: AtomicU64,
+    /// What compaction did.
+    pub cleaner: cleaner::CleanerCounters,
     started: SystemTime,
 }
 
@@ -110,6 +113,7 @@ impl Metrics {
             isr_shrinks: AtomicU64::new(0),
             isr_expands: AtomicU64::new(0),
             isr_updates_failed: AtomicU64::new(0),
+            cleaner: cleaner::CleanerCounters::default(),
             started: SystemTime::now(),
         }
     }
@@ -293,6 +297,7 @@ impl Metrics {
         self.render_network(&mut text);
         render_logs(&mut text, &source.logs());
         self.render_replication(&mut text, &source.replication());
+        self.render_cleaner(&mut text);
         render_groups(&mut text, &source.groups());
         let MemorySample { used_bytes, limit_bytes } = source.memory();
         text.single(

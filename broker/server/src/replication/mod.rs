@@ -42,6 +42,8 @@ pub struct Errands {
     pub log_starts: KeyQueue,
     /// Replicas that are to keep other records than before.
     pub retention: KeyQueue,
+    /// Replicas with files of segments that compaction has replaced.
+    pub sweeps: KeyQueue,
     /// There are other brokers, or they are elsewhere.
     pub brokers: Notify,
     /// The checkpoints tell what is not so any more.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod clients;
+mod compaction;
 mod harness;
 mod scripted;
 #[path = "../wire/harness.rs"]

@@ -81,9 +81,9 @@ impl ClusterDefaults {
             leader_imbalance_check_ms: self.leader_imbalance_check_ms,
             session_timeout_ms: self.session_timeout_ms,
             isr_coalesce_ms: store.isr_coalesce_ms(),
-            check_config: |name, config| {
+            check_config: |_, config| {
                 let settings = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
-                topic_config::validate_topic(name, settings).map_err(|error| error.to_string())
+                topic_config::validate_topic(settings).map_err(|error| error.to_string())
             },
             ..Policy::default()
         }
