@@ -48,6 +48,23 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// What the disk answered, if it is the disk that failed.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
+            Self::Format { .. } => None,
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Self::Read { path, .. } | Self::Write { path, .. } | Self::Format { path, .. } => path,
+        }
+    }
+}
+
 /// A log could not be opened or created.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -93,13 +110,66 @@ pub struct Poisoned {
     pub action: &'static str,
     /// Why it failed.
     pub source: Arc<io::Error>,
+    /// Whether it was a sync: then what was written before may be lost as well.
+    pub in_sync: bool,
 }
 
 impl Poisoned {
     /// Whether the disk was full, which heals when space returns.
     pub fn is_out_of_space(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_out_of_space(&self.source)
     }
+
+    /// Whether everything that was appended before is still there: the disk had no room for what was to be written, and
+    /// that alone is missing. Such a log can be [opened anew](crate::Log::heal) in place.
+    pub fn lost_nothing(&self) -> bool {
+        self.is_out_of_space() && !self.in_sync
+    }
+}
+
+/// Whether a disk or a quota is full.
+pub fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an error concerns the disk and not one file: whatever else is tried there will fail as well.
+pub fn is_of_whole_disk(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const BAD: [Errno; 7] =
+        [Errno::IO, Errno::ROFS, Errno::NODEV, Errno::NXIO, Errno::STALE, Errno::UCLEAN, Errno::NOTCONN];
+    BAD.iter().any(|bad| error.raw_os_error() == Some(bad.raw_os_error()))
+}
+
+/// Whether an error is one of this process's or the machine's moment, and tells nothing of the disk.
+pub fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const PASSING: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    PASSING.iter().any(|passing| error.raw_os_error() == Some(passing.raw_os_error()))
+}
+
+/// A poisoned log could not be opened anew.
+#[derive(Debug, Error)]
+pub enum HealError {
+    /// More than a write that found no room may have failed: nothing but the next start can tell what is left.
+    #[error(transparent)]
+    NotHealable(#[from] Poisoned),
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Records are gone that had been appended.
+    #[error(
+        "the log in {} ended at offset {log_end_offset} when it ran out of space, and only records up to {recovered_end} \
+         are found in it now",
+        dir.display()
+    )]
+    Short {
+        /// The partition's directory.
+        dir: PathBuf,
+        /// Where it ended.
+        log_end_offset: i64,
+        /// Where it ends when it is opened anew.
+        recovered_end: i64,
+    },
 }
 
 /// A batch was not appended. Nothing of it is in the log.

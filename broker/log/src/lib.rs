@@ -31,7 +31,10 @@ pub mod time_index;
 pub mod transaction_index;
 
 pub use config::LogConfig;
-pub use error::{AppendError, CheckpointError, FormatError, OpenError, Poisoned, ProducerError, ReadError};
+pub use error::{
+    AppendError, CheckpointError, FormatError, HealError, OpenError, Poisoned, ProducerError, ReadError,
+    is_of_whole_disk, is_out_of_space, is_passing,
+};
 pub use leader_epoch::EpochEntry;
 pub use log::{
     AppendInfo, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Retained, Sweep, remove_dir,
@@ -41,6 +44,6 @@ pub use meta_properties::MetaProperties;
 pub use names::TopicPartition;
 pub use producer_state::{AppendOrigin, AppendedBatch};
 pub use recovery::{Finding, RecoveryReport, Verdict};
-pub use storage::{DiskFile, FileStorage, MemoryStorage, Storage, StorageFile};
+pub use storage::{DiskFile, DiskSpace, FileStorage, MemoryStorage, Storage, StorageFile};
 pub use taffrail_protocol::record_batch::TimestampType;
 pub use time_index::TimestampOffset;

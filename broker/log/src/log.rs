@@ -8,6 +8,7 @@ mod append;
 mod clean;
 mod delete;
 mod flush;
+mod heal;
 mod read;
 mod times;
 mod truncate;
@@ -342,10 +343,20 @@ impl<S: Storage> Log<S> {
 
     /// Poisons the log if `result` is an error.
     fn guard<T>(&mut self, action: &'static str, result: io::Result<T>) -> Result<T, Poisoned> {
-        result.map_err(|source| {
-            let poisoned = Poisoned { dir: self.home.dir.clone(), action, source: Arc::new(source) };
-            self.poisoned.get_or_insert(poisoned).clone()
-        })
+        result.map_err(|source| self.poison(action, source, false))
+    }
+
+    /// As [`guard`](Self::guard), where a sync is part of the action.
+    fn guard_sync<T>(&mut self, action: &'static str, result: io::Result<T>) -> Result<T, Poisoned> {
+        result.map_err(|source| self.poison(action, source, true))
+    }
+
+    /// The first reason stays, but that a sync failed is not forgotten: nothing may be believed then.
+    fn poison(&mut self, action: &'static str, source: io::Error, in_sync: bool) -> Poisoned {
+        let (dir, source) = (self.home.dir.clone(), Arc::new(source));
+        let poisoned = self.poisoned.get_or_insert(Poisoned { dir, action, source, in_sync });
+        poisoned.in_sync |= in_sync;
+        poisoned.clone()
     }
 
     fn active(&mut self) -> &mut Segment<S> {

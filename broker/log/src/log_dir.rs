@@ -88,6 +88,32 @@ pub enum LogDirError {
     },
 }
 
+impl LogDirError {
+    /// The data directory, or the file in it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::InUse { path }
+            | Self::ApacheKafka { path, .. }
+            | Self::Unmarked { path, .. }
+            | Self::OtherOwner { path, .. }
+            | Self::Io { path, .. } => path,
+            Self::File(error) => error.path(),
+        }
+    }
+
+    /// What the disk answered, if it is the disk that failed and nothing is wrong with the choice of the directory.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::File(error) => error.io(),
+            Self::InUse { .. }
+            | Self::ApacheKafka { .. }
+            | Self::Unmarked { .. }
+            | Self::OtherOwner { .. } => None,
+        }
+    }
+}
+
 /// What a data directory is, as found without touching it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirState {

@@ -27,6 +27,17 @@ pub enum Access {
     Replace,
 }
 
+/// How full the disk below a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it. Bytes.
+    pub total_bytes: u64,
+    /// What can still be written. Bytes.
+    pub free_bytes: u64,
+    /// It takes no writes at all, as after a remount.
+    pub read_only: bool,
+}
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
@@ -107,6 +118,9 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// Returns when all that was written anywhere in the storage that `lock` is in would survive a power cut. With many
     /// files it is much cheaper than to sync each.
     fn sync_all(&self, lock: &Self::Lock) -> io::Result<()>;
+
+    /// How full the disk below `dir` is.
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace>;
 
     /// All bytes of a small file, or `None` when it does not exist. A file above `limit` bytes is an error.
     fn read_small(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {

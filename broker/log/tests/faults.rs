@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Batch, NOW, append, config, create, everything, reopen, try_append};
-use taffrail_log::storage::{Effect, Fault, Operation};
-use taffrail_log::{AppendError, Finding, LogConfig, MemoryStorage};
+use taffrail_log::storage::{Access, Effect, Fault, Operation};
+use taffrail_log::{AppendError, Finding, HealError, LogConfig, MemoryStorage, Storage, StorageFile};
 
 fn fault(operation: Operation, name: &str, effect: Effect) -> Fault {
     Fault { operation, after: 0, name_ends_with: name.to_owned(), effect }
@@ -46,9 +46,87 @@ fn a_full_disk_poisons_the_log_which_goes_on_serving_reads_and_heals_when_opened
     }
 }
 
+#[test]
+fn a_log_that_ran_out_of_space_heals_in_place_with_what_it_had_and_nothing_of_what_it_refused() {
+    // The file that finds no room: the segment, its index when the batch is there already, what a new segment needs.
+    for (name, at_roll) in [(".log", false), (".index", false), (".snapshot", true), (".timeindex", true)] {
+        for after in 0..2 {
+            let storage = MemoryStorage::new();
+            let config = LogConfig { segment_bytes: 400, index_interval_bytes: 1, ..config() };
+            let mut log = create(&storage, config);
+            let mut refused = None;
+            for value in 0..40 {
+                if value == 9 {
+                    storage.inject(Fault { after, ..fault(Operation::Write, name, Effect::NoSpace) });
+                }
+                let before = (everything(&mut log), log.log_end_offset());
+                if try_append(&mut log, &Batch::of(2).value(value), 0).is_err() {
+                    refused = Some(before);
+                    break;
+                }
+            }
+            let (bytes, end) = refused.unwrap_or_else(|| panic!("nothing failed: {name}, {at_roll}"));
+            assert!(log.poisoned().unwrap().lost_nothing());
+            log.heal(NOW).unwrap().unwrap();
+            assert_eq!((log.log_end_offset(), everything(&mut log) == bytes), (end, true), "{name} {after}");
+            append(&mut log, &Batch::of(3));
+            assert!(log.heal(NOW).unwrap().is_none(), "nothing is wrong with it");
+            let all = everything(&mut log);
+            drop(log);
+            assert_eq!(everything(&mut reopen(&storage, common::config(), 0).0), all);
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_sync_failed_or_that_lacks_records_does_not_heal_in_place() {
+    for effect in [Effect::IoError, Effect::NoSpace] {
+        let storage = MemoryStorage::new();
+        let mut log = create(&storage, config());
+        append(&mut log, &Batch::of(2));
+        storage.inject(fault(Operation::Sync, ".log", effect));
+        assert!(!log.flush(NOW).unwrap_err().lost_nothing());
+        assert!(matches!(log.heal(NOW), Err(HealError::NotHealable(_))));
+    }
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    append(&mut log, &Batch::of(2));
+    storage.inject(fault(Operation::Write, ".log", Effect::NoSpace));
+    assert!(try_append(&mut log, &Batch::of(2), 0).is_err());
+    let segment = storage.open(&common::dir().join("00000000000000000000.log"), Access::Write).unwrap();
+    segment.set_len(10).unwrap();
+    assert!(matches!(log.heal(NOW), Err(HealError::Short { log_end_offset: 2, recovered_end: 0, .. })));
+    assert!(log.poisoned().is_some());
+}
+
+#[test]
+fn a_flush_that_was_begun_before_a_log_healed_says_nothing_of_it() {
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    append(&mut log, &Batch::of(2));
+    let flushed = log.begin_flush().unwrap().unwrap().run();
+    storage.inject(fault(Operation::Write, ".log", Effect::NoSpace));
+    assert!(try_append(&mut log, &Batch::of(2), 0).is_err());
+    log.heal(NOW).unwrap();
+    log.finish_flush(flushed, NOW).unwrap();
+    assert_eq!(log.recovery_point(), 0);
+}
+
+#[test]
+fn the_space_of_a_storage_with_a_bound_is_told() {
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    storage.set_capacity(Some(10_000));
+    let before = storage.space(&common::dir()).unwrap();
+    append(&mut log, &Batch::of(2));
+    let after = storage.space(&common::dir()).unwrap();
+    assert_eq!((before.total_bytes, after.total_bytes), (10_000, 10_000));
+    assert!(after.free_bytes < before.free_bytes, "{before:?} {after:?}");
+    assert!(storage.space(std::path::Path::new("/elsewhere")).is_err());
+}
+
 /// Bytes of all files of a log whose segment has so many, as its other files have been written by then.
 fn storage_bytes(storage: &MemoryStorage, segment: usize) -> u64 {
-    use taffrail_log::Storage;
     let entries = storage.list(&common::dir()).unwrap();
     let lens = entries.iter().map(|entry| storage.len_of(&common::dir().join(&entry.name)).unwrap().unwrap());
     let sum: u64 = lens.sum();

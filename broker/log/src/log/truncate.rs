@@ -80,7 +80,7 @@ impl<S: Storage> Log<S> {
         let start = self.log_start_offset;
         self.log_end_offset = offset.min(self.log_end_offset).max(start);
         self.lower_recovery_point(self.log_end_offset);
-        self.guard("truncating", failed)
+        self.guard_sync("truncating", failed)
     }
 
     pub(super) fn lower_recovery_point(&mut self, end: i64) {

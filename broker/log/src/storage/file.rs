@@ -13,7 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
-use super::{Access, DirEntry, DiskMap, Storage, StorageFile};
+use super::{Access, DirEntry, DiskMap, DiskSpace, Storage, StorageFile};
 
 /// The files of this machine, with a bounded cache of those that are open for reading.
 ///
@@ -258,6 +258,16 @@ impl Storage for FileStorage {
     fn sync_all(&self, lock: &DiskLock) -> io::Result<()> {
         // Through a descriptor that is open since the start, so that no error since then is missed.
         Ok(rustix::fs::syncfs(&lock.0)?)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
+        let found = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(DiskSpace {
+            total_bytes: bytes(found.f_blocks),
+            free_bytes: bytes(found.f_bavail),
+            read_only: found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Access, DirEntry, Storage, StorageFile};
+use super::{Access, DirEntry, DiskSpace, Storage, StorageFile};
 
 /// What a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,16 @@ struct State {
     capacity: Option<u64>,
     operations: u64,
     now_ms: i64,
+}
+
+impl State {
+    fn used_bytes(&self) -> u64 {
+        let files = self.nodes.values().filter_map(|node| match node {
+            Node::File(inode) => Some(inode.lock().data.len() as u64),
+            Node::Dir => None,
+        });
+        files.sum()
+    }
 }
 
 #[derive(Clone)]
@@ -303,15 +313,9 @@ impl StorageFile for MemoryFile {
         let state = self.storage.state.lock();
         self.inode.lock().modified_ms = state.now_ms;
         if let Some(capacity) = state.capacity {
-            let mut used = 0;
-            for node in state.nodes.values() {
-                if let Node::File(inode) = node {
-                    used += inode.lock().data.len();
-                }
-            }
             let len = self.inode.lock().data.len();
-            let room = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_sub(used)
-                + len.saturating_sub(offset);
+            let free = capacity.saturating_sub(state.used_bytes());
+            let room = usize::try_from(free).unwrap_or(usize::MAX).saturating_add(len.saturating_sub(offset));
             if bytes.len() > room {
                 self.inode.lock().write(&bytes[..room], offset);
                 return Err(no_space());
@@ -509,5 +513,15 @@ impl Storage for MemoryStorage {
         }
         state.synced = state.nodes.clone();
         Ok(())
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
+        let state = self.state.lock();
+        if !matches!(state.nodes.get(dir), Some(Node::Dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let total_bytes = state.capacity.unwrap_or(u64::MAX);
+        let free_bytes = total_bytes.saturating_sub(state.used_bytes());
+        Ok(DiskSpace { total_bytes, free_bytes, read_only: false })
     }
 }
