@@ -102,9 +102,10 @@ pub enum FollowError {
 
 impl FollowError {
     /// Whether asking again is of no use under this leader epoch. Bytes that were damaged on their way may be whole the
-    /// next time.
+    /// next time, and a log that takes no writes asks for nothing anyway until it
+    /// [heals](crate::partition::Partition::heal).
     pub fn stops(&self) -> bool {
-        !matches!(self, Self::Append(AppendError::Corrupt { .. }))
+        !matches!(self, Self::Append(AppendError::Corrupt { .. }) | Self::Log(_))
     }
 }
 

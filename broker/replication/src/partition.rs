@@ -31,11 +31,14 @@ mod clean;
 mod delete;
 mod flush;
 mod follow;
+mod held;
 mod lead;
 mod parked;
 mod produce;
 mod read;
 mod refused;
+
+use std::sync::Arc;
 
 use taffrail_control::session::{LogEnd, LogState, Member, PartitionRecord, ReplicaHealth};
 use taffrail_log::{Log, LogConfig, Storage};
@@ -94,6 +97,8 @@ pub struct Partition<S: Storage, T> {
     flush_asked: bool,
     /// [`Effect::Failed`] was told.
     failure_told: bool,
+    /// Why nothing is to be appended, though the log may take it: its disk is nearly full, or has failed.
+    held: Option<Arc<str>>,
 }
 
 impl<S: Storage, T: Clone> Partition<S, T> {
@@ -118,6 +123,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             lag_time_max_ms: DEFAULT_LAG_TIME_MAX_MS,
             flush_asked: false,
             failure_told: false,
+            held: None,
         }
     }
 
@@ -262,10 +268,11 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     /// How the replica is.
     pub fn health(&self, now_ms: i64) -> ReplicaHealth {
         let log_end_offset = self.log.log_end_offset();
-        let failure = match (self.log.poisoned(), &self.role) {
-            (Some(poisoned), _) => Some(poisoned.to_string()),
-            (None, Role::Follower(follower)) => follower.stopped().map(str::to_owned),
-            (None, _) => None,
+        let failure = match (self.log.poisoned(), &self.held, &self.role) {
+            (Some(poisoned), _, _) => Some(poisoned.to_string()),
+            (None, Some(reason), _) => Some(reason.to_string()),
+            (None, None, Role::Follower(follower)) => follower.stopped().map(str::to_owned),
+            (None, None, _) => None,
         };
         let followers = match &self.role {
             Role::Leader(leader) => leader.lags(now_ms, log_end_offset),

@@ -395,3 +395,44 @@ fn a_follower_is_asked_how_far_its_log_reaches() {
     let empty = Node::new(C).partition.log_end();
     assert_eq!((empty.last_epoch, empty.end_offset), (-1, 0));
 }
+
+#[test]
+fn a_follower_that_is_held_fetches_nothing_and_goes_on_where_it_was() {
+    let (mut a, mut b) = committed(2);
+    a.append(1);
+    let asked = b.partition.fetch_position().unwrap();
+    let answer = ask(&mut a, &fetch_of(B, &asked));
+    b.told();
+    b.partition.hold_writes(Some("full".into()), &mut b.effects);
+    assert_eq!(b.partition.fetch_position(), None);
+    assert_eq!(take(&mut b, &asked, &answer).unwrap(), FetchedOutcome::Ignored, "it was on its way");
+    assert_eq!(b.told(), []);
+    b.partition.hold_writes(None, &mut b.effects);
+    assert_eq!(b.told(), [Effect::Fetchable { token: ITSELF }]);
+    catch_up(&mut a, &mut b);
+    assert_eq!(b.batches(), a.batches());
+}
+
+#[test]
+fn a_follower_whose_disk_was_full_goes_on_when_it_has_room() {
+    let (mut a, mut b) = committed(2);
+    a.append(1);
+    b.told();
+    b.fill_disk();
+    assert!(matches!(
+        take_error(&mut a, &mut b),
+        FollowError::Log(poisoned) if poisoned.lost_nothing()
+    ));
+    assert_eq!(b.told(), [Effect::Failed { token: ITSELF }]);
+    b.free_disk();
+    b.partition.heal(NOW, &mut b.effects).unwrap();
+    assert_eq!(b.told(), [Effect::Fetchable { token: ITSELF }]);
+    catch_up(&mut a, &mut b);
+    assert_eq!(b.batches(), a.batches());
+}
+
+fn take_error(a: &mut Node, b: &mut Node) -> FollowError {
+    let asked = b.partition.fetch_position().unwrap();
+    let answer = ask(a, &fetch_of(B, &asked));
+    take(b, &asked, &answer).unwrap_err()
+}

@@ -791,6 +791,94 @@ fn a_leader_whose_log_fails_says_so_once_and_goes_on_answering() {
 }
 
 #[test]
+fn a_leader_that_is_held_refuses_what_is_produced_and_serves_what_it_has() {
+    let (mut a, mut b, mut c) = three();
+    a.append(2);
+    let full: std::sync::Arc<str> = "the disk is nearly full".into();
+    assert!(a.partition.hold_writes(Some(full.clone()), &mut a.effects));
+    assert!(!a.partition.hold_writes(Some(full), &mut a.effects));
+    let refused = a.produce(1, RequiredAcks::All).unwrap_err();
+    assert_eq!(
+        (refused.code(), &*refused.to_string()),
+        (ErrorCode::KAFKA_STORAGE_ERROR, "the disk is nearly full")
+    );
+    assert!(matches!(a.partition.health(NOW).log, LogState::Failed { reason } if reason.contains("full")));
+    // What was appended before is committed, and read.
+    catch_up(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    assert_eq!(a.high_watermark(), 2);
+    assert!(a.partition.read(0, 1 << 20, true, Isolation::ReadUncommitted).unwrap().is_some());
+    a.partition.hold_writes(None, &mut a.effects);
+    assert_eq!(a.partition.health(NOW).log, LogState::Online);
+    assert_eq!(a.produce(1, RequiredAcks::All).unwrap().info.base_offset, 2);
+}
+
+#[test]
+fn batches_behind_one_that_found_the_disk_full_do_not_overtake_it() {
+    let (mut a, ..) = three();
+    a.partition.hold_writes(Some("full".into()), &mut a.effects);
+    let code = |result: Result<_, ProduceError>| result.map(drop).map_err(|error| error.code());
+    assert_eq!(code(a.produce_in_sequence(7, 0, 0)), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+    a.partition.hold_writes(None, &mut a.effects);
+    assert_eq!(code(a.produce_in_sequence(7, 0, 1)), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+    assert_eq!(code(a.produce_in_sequence(7, 0, 0)), Ok(()));
+    assert_eq!(code(a.produce_in_sequence(7, 0, 1)), Ok(()));
+}
+
+#[test]
+fn a_leader_whose_disk_was_full_leads_on_when_it_has_room() {
+    let (mut a, mut b, mut c) = three();
+    a.append(2);
+    a.fill_disk();
+    a.produce(1, RequiredAcks::All).unwrap_err();
+    a.told();
+    a.free_disk();
+    assert!(a.partition.heal(NOW, &mut a.effects).unwrap().is_some());
+    assert_eq!(a.partition.health(NOW).log, LogState::Online);
+    a.append(3);
+    catch_up(&mut a, &mut b);
+    catch_up(&mut a, &mut c);
+    assert_eq!(a.batches(), b.batches());
+    assert_eq!(a.high_watermark(), 5);
+    a.fill_disk();
+    a.produce(1, RequiredAcks::All).unwrap_err();
+    assert_eq!(a.told(), [Effect::Failed { token: ITSELF }], "a second time is told as well");
+}
+
+#[test]
+fn rule_28_a_sync_that_fails_after_a_write_found_no_room_is_told_as_well() {
+    let (mut a, ..) = three();
+    a.append(2);
+    let flush = a.partition.begin_flush(&mut a.effects).unwrap().unwrap();
+    a.fill_disk();
+    a.produce(1, RequiredAcks::Leader).unwrap_err();
+    assert!(a.partition.log().poisoned().unwrap().lost_nothing());
+    a.told();
+    a.fail_next_sync();
+    let flushed = flush.run();
+    a.partition.finish_flush(NOW, flushed, &mut a.effects).unwrap_err();
+    assert_eq!(a.told(), [Effect::Failed { token: ITSELF }]);
+    assert!(!a.partition.log().poisoned().unwrap().lost_nothing());
+    a.free_disk();
+    a.partition.heal(NOW, &mut a.effects).unwrap_err();
+}
+
+#[test]
+fn rule_7_a_leader_that_heals_before_its_first_record_notes_its_epoch_once_more() {
+    let (mut a, mut b, _c) = three();
+    a.append(1);
+    catch_up_without_c(&mut a, &mut b);
+    a.assign(record(A, 4, 9));
+    a.fill_disk();
+    a.produce(1, RequiredAcks::Leader).unwrap_err();
+    a.free_disk();
+    a.partition.heal(NOW, &mut a.effects).unwrap();
+    a.append(1);
+    assert_eq!(a.batches(), [(0, 0), (1, 4)]);
+    assert_eq!(a.partition.log().latest_epoch(), Some(4));
+}
+
+#[test]
 fn a_new_life_of_a_member_takes_its_place_in_one_proposal() {
     let (mut a, _b, _c) = three();
     let reborn = Member { incarnation: 40, ..B };

@@ -38,7 +38,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         effects: &mut Effects<T>,
     ) -> Result<(), Poisoned> {
         let waited = self.flush_wanted();
+        let could_heal = self.log.poisoned().is_some_and(Poisoned::lost_nothing);
         let finished = self.log.finish_flush(flushed, now_ms);
+        if could_heal && !self.log.poisoned().is_some_and(Poisoned::lost_nothing) {
+            // More is wrong than was told.
+            self.failure_told = false;
+        }
         self.tell_failure(effects);
         finished?;
         self.ask_for_flush(effects);

@@ -8,14 +8,14 @@ use crate::follower::{FollowError, FollowerLog, check_batches, check_truncation,
 use crate::replica_fetch::{FetchPosition, Fetched, FetchedOutcome, Truncation};
 
 impl<S: Storage, T: Clone> Partition<S, T> {
-    /// What to ask the leader next; `None` unless this broker follows, its log takes writes, it was not
-    /// [stopped](FollowError::stops), and everything it has counts (rule 26). [`Effect::Fetchable`](super::Effect::Fetchable)
+    /// What to ask the leader next; `None` unless this broker follows, its log takes writes and is not
+    /// [held](Partition::hold_writes), it was not [stopped](FollowError::stops), and everything it has counts (rule 26). [`Effect::Fetchable`](super::Effect::Fetchable)
     /// tells when there is something to ask again.
     pub fn fetch_position(&self) -> Option<FetchPosition> {
         let Role::Follower(follower) = &self.role else { return None };
         let fetch_offset = self.log.log_end_offset();
-        if follower.stopped().is_some() || self.log.poisoned().is_some() || self.counted_end() < fetch_offset
-        {
+        let takes_writes = self.log.poisoned().is_none() && self.held.is_none();
+        if follower.stopped().is_some() || !takes_writes || self.counted_end() < fetch_offset {
             return None;
         }
         Some(FetchPosition {

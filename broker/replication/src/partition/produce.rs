@@ -1,5 +1,7 @@
 //! Appending what clients and coordinators produce (rules 7, 9, 26, 27).
 
+use std::sync::Arc;
+
 use taffrail_log::{AppendError, AppendInfo, AppendOrigin, Poisoned, ProducerError, Storage};
 use taffrail_protocol::ErrorCode;
 use taffrail_protocol::record_batch::BatchHeader;
@@ -51,9 +53,14 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             }
             Role::Idle | Role::Follower(_) => Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
-        if let Some(code) = refusal {
-            self.refused.note(now_ms, header, epoch, code);
-            return Err(code.into());
+        let refusal = match (refusal, &self.held) {
+            (Some(code), _) => Some(ProduceError::Refused(code)),
+            (None, Some(reason)) => Some(ProduceError::Held(Arc::clone(reason))),
+            (None, None) => None,
+        };
+        if let Some(refusal) = refusal {
+            self.refused.note(now_ms, header, epoch, refusal.code());
+            return Err(refusal);
         }
         let appended = self.log.append_as_leader(batch, header, epoch, AppendOrigin::Client, now_ms);
         let info = match (appended, behind) {
@@ -97,6 +104,9 @@ pub enum ProduceError {
     /// The partition refused before it touched the log.
     #[error("the partition refused the batch: {0}")]
     Refused(ErrorCode),
+    /// The log's disk has no room, or has failed.
+    #[error("{0}")]
+    Held(Arc<str>),
     /// The log refused or failed.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -119,6 +129,7 @@ impl ProduceError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(code) => *code,
+            Self::Held(_) => ErrorCode::KAFKA_STORAGE_ERROR,
             Self::Append(error) => append_error_code(error),
         }
     }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use taffrail_control::session::{IsrProposal, Member, PartitionRecord};
+use taffrail_log::storage::{Effect as Failure, Fault, Operation};
 use taffrail_log::{EpochEntry, Log, LogConfig, MemoryStorage, OpenMode, StorageFile};
 use taffrail_protocol::record_batch::{BatchBuilder, BatchHeader, Batches, Compression};
 use taffrail_protocol::{ErrorCode, Uuid};
@@ -128,6 +129,15 @@ impl Node {
     /// From now on nothing can be written.
     pub fn fill_disk(&self) {
         self.storage.set_capacity(Some(0));
+    }
+
+    pub fn fail_next_sync(&self) {
+        let (operation, effect) = (Operation::Sync, Failure::IoError);
+        self.storage.inject(Fault { operation, after: 0, name_ends_with: String::new(), effect });
+    }
+
+    pub fn free_disk(&self) {
+        self.storage.set_capacity(None);
     }
 
     pub fn tick(&mut self) {
