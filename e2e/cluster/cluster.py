@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import wire
@@ -156,6 +157,8 @@ class Cluster:
 
     def __init__(self, kind, program, network, work_dir, brokers=3, settings=None):
         self.kind, self.network = kind, network
+        # What was made for it beside its processes, to be undone when they have ended.
+        self.undo = ExitStack()
         self.dir = Path(tempfile.mkdtemp(prefix="cluster-", dir=work_dir))
         replicated = {"offsets.topic.replication.factor": min(brokers, 3), "group.initial.rebalance.delay.ms": 0}
         settings = {**replicated, **(settings or {})}
@@ -182,11 +185,13 @@ class Cluster:
                 member.wait_until_ready()
         except BaseException:
             self.end()
+            self.undo.close()
             raise
         return self
 
     def __exit__(self, kind, *_):
         self.end()
+        self.undo.close()
         if kind is None and not self.keep:
             subprocess.run(["rm", "-rf", str(self.dir)], check=True)
         else:

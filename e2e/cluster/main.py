@@ -6,9 +6,11 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import chaos
+import disks
 import failover
 import leaders
 from cluster import Cluster
@@ -40,6 +42,8 @@ def options():
     elections = scenarios.add_parser("leaders", help="how long many partitions take to get other leaders")
     elections.add_argument("--kills", type=int, default=3)
     elections.add_argument("--partitions", type=int, default=10_000)
+    full = scenarios.add_parser("disks", help="disks that run full under load; needs root, for mounting")
+    full.add_argument("--rounds", type=int, default=6)
     return parser.parse_args()
 
 
@@ -53,13 +57,20 @@ def main():
         subprocess.run([program / "install"], check=True)
     settings = dict(pair.split("=", 1) for pair in given.set)
     network = Namespaces() if given.namespaces else Loopback()
-    with network, Cluster(given.broker, program, network, given.work_dir, given.brokers, settings) as cluster:
+    with ExitStack() as stack:
+        stack.enter_context(network)
+        cluster = Cluster(given.broker, program, network, given.work_dir, given.brokers, settings)
+        if given.scenario == "disks":
+            disks.mount(cluster)
+        stack.enter_context(cluster)
         java = None
         if getattr(given, "java", False):
             quiet = "KAFKA_JAVA_OPTS=-Xmx256m -Dkafka.log.level=ERROR"
             java = ["env", quiet, Path(os.environ["KAFKA_DIR"]) / "run"]
         if given.scenario == "chaos":
             sound = chaos.run(cluster, given.chaos, java, given.rounds, given.seed)
+        elif given.scenario == "disks":
+            sound = disks.run(cluster, given.chaos, given.rounds)
         elif given.scenario == "failover":
             sound = failover.run(cluster, given.chaos, java, given.kills, given.stops, given.partitions, given.rate)
         else:

@@ -1,7 +1,6 @@
 //! The broker: everything that requests share.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,8 +15,11 @@ use crate::fetch_session::{FetchSessionCache, FetchSessionLimits};
 use crate::group::GroupConfig;
 use crate::groups::Groups;
 use crate::lifecycle;
+use crate::log_dirs::{LogDirs, ServedLogDir};
 use crate::maintenance::SyncQueue;
-use crate::metrics::{LedSample, LogSample, MemorySample, Metrics, MetricsSource, ReplicationSample};
+use crate::metrics::{
+    DirSample, LedSample, LogSample, MemorySample, Metrics, MetricsSource, ReplicationSample,
+};
 use crate::net::listener::Admission;
 use crate::net::memory::MemoryBudget;
 use crate::producer_ids::ProducerIds;
@@ -39,8 +41,8 @@ const DECODED: RangeInclusive<usize> = 1024 * 1024..=64 * 1024 * 1024;
 pub struct Broker {
     /// The broker's id.
     pub id: i32,
-    /// The directory of the logs, as an absolute path.
-    pub log_dir: PathBuf,
+    /// The directories of the logs.
+    pub log_dirs: Arc<LogDirs>,
     /// Kafka's broker keys with the values that the broker was started with.
     pub config: BrokerConfig,
     /// The same with what was set while it runs: for keys that can be, and for the defaults of topics.
@@ -77,7 +79,7 @@ impl Broker {
     /// A broker that knows nothing of its cluster yet but the id.
     pub fn new(
         id: i32,
-        log_dir: PathBuf,
+        log_dirs: Arc<LogDirs>,
         config: BrokerConfig,
         cluster_id: &str,
         controller: ControllerLink,
@@ -93,7 +95,7 @@ impl Broker {
         let seed = random::below(i64::from(i32::MAX));
         Self {
             id,
-            log_dir,
+            log_dirs,
             live: LiveConfig::new(id, &config),
             cluster: Cluster::new(cluster_id.into()),
             controller,
@@ -146,6 +148,11 @@ impl MetricsSource for Broker {
                 }
             })
             .collect()
+    }
+
+    fn log_dirs(&self) -> Vec<DirSample> {
+        let sample = |dir: &ServedLogDir| DirSample { path: dir.path.clone(), status: dir.status() };
+        self.log_dirs.iter().map(sample).collect()
     }
 
     fn replication(&self) -> ReplicationSample {

@@ -223,7 +223,8 @@ impl Shared {
             Ok((end, stats)) => {
                 self.broker.metrics.cleaner.cleaned(&stats);
                 self.broker.errands.sweeps.push(*key);
-                if let Err(error) = self.replicas.write_cleaned(partition, end) {
+                let path = replica.lock().log().dir().to_owned();
+                if let Err(error) = self.replicas.write_cleaned(partition, &path, end) {
                     tracing::error!(
                         "{error}; after a restart {partition} is compacted from an earlier offset"
                     );

@@ -12,7 +12,7 @@ use taffrail_control::session::{
 };
 use taffrail_control::topic_config::TopicConfig;
 use taffrail_log::FileStorage;
-use taffrail_protocol::Uuid;
+use taffrail_protocol::{ErrorCode, Uuid};
 use tokio::sync::Notify;
 
 use crate::auto_create::OFFSETS_TOPIC;
@@ -57,6 +57,20 @@ pub struct TopicPartition {
     pub replica: Option<Arc<Replica>>,
     /// Why there is none where the record says that there is: its log is missing, or cannot be opened.
     pub absence: Option<LogState>,
+}
+
+impl TopicPartition {
+    /// The replica here.
+    ///
+    /// # Errors
+    /// What a client is told that asks for one: `KAFKA_STORAGE_ERROR` where its log cannot be opened, else
+    /// `NOT_LEADER_OR_FOLLOWER`.
+    pub fn replica(&self) -> Result<&Arc<Replica>, ErrorCode> {
+        self.replica.as_ref().ok_or(match self.absence {
+            Some(LogState::Failed { .. }) => ErrorCode::KAFKA_STORAGE_ERROR,
+            Some(LogState::Missing | LogState::Online) | None => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        })
+    }
 }
 
 impl Topic {

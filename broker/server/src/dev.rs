@@ -127,7 +127,7 @@ impl Bound {
         let setup = BrokerSetup {
             id: self.id.into(),
             config,
-            log_dir: options.data_dir.join(BROKERS_DIR).join(self.id.to_string()),
+            log_dirs: vec![options.data_dir.join(BROKERS_DIR).join(self.id.to_string())],
             listeners: vec![self.listener],
             peer_address: node::peer_address(self.address, Ipv4Addr::LOCALHOST.into()),
             controller,

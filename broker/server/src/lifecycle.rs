@@ -7,36 +7,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use taffrail_control::session::{CONTRACT_VERSION, Endpoint, LogClaim, Member, Registration};
-use taffrail_log::meta_properties::MetaProperties;
-use taffrail_log::{DirState, FileStorage, LogDir, LogDirError, inspect};
+use taffrail_control::session::{CONTRACT_VERSION, Endpoint, Member, Registration};
+use taffrail_log::{FileStorage, LogDirError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Readiness, Step};
 use crate::advertised::Advertised;
-use crate::boot::{self, BootError};
+use crate::boot::BootError;
 use crate::broker::Broker;
 use crate::cleaner;
 use crate::config::BrokerConfig;
 use crate::controller_address::ControllerAddress;
 use crate::controller_link::ControllerLink;
 use crate::controller_session::{self, RefusedError, SessionKeeper, SessionState};
+use crate::data_dirs::{DataDirs, TakenDirs};
+use crate::disk_watch;
 use crate::dispatch::Dispatcher;
 use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::net::connection::{self, ConnectionError, ConnectionLimits};
 use crate::net::listener::{AcceptLimits, Admission, Refusal, accept_loop};
 use crate::random;
-use crate::replicas::{RecoveredDir, Replicas};
+use crate::replicas::Replicas;
 use crate::replication;
 use crate::retention;
 use crate::updates::Updates;
 use crate::waiter::carry_out;
 use taffrail_replication::disk::DiskError;
-use taffrail_replication::disk::logs::{LogsStartError, RecoveredLogs};
-use taffrail_replication::disk::note::DiskNote;
+use taffrail_replication::disk::logs::LogsStartError;
 use taffrail_replication::partition::Effects;
 
 /// How long a stopping broker waits for its leadership to be taken over.
@@ -51,8 +51,8 @@ pub struct BrokerSetup {
     pub id: i32,
     /// The configuration, fitted into memory.
     pub config: BrokerConfig,
-    /// Where the logs are.
-    pub log_dir: PathBuf,
+    /// Where the logs are: at least one directory.
+    pub log_dirs: Vec<PathBuf>,
     /// The ports for clients and other brokers.
     pub listeners: Vec<BrokerListener>,
     /// Where other brokers reach this one: the address of one of the listeners.
@@ -85,6 +85,14 @@ pub enum StartError {
     /// The note beside the logs cannot be kept.
     #[error(transparent)]
     Note(#[from] DiskError),
+    /// There is nowhere to keep logs.
+    #[error("none of the {all} data directories can be used: {first}")]
+    NoLogDir {
+        /// How many there are.
+        all: usize,
+        /// What is in the way of the first.
+        first: Box<StartError>,
+    },
     /// What else is noted beside the logs cannot be kept.
     #[error(transparent)]
     Notes(#[from] LogsStartError),
@@ -117,33 +125,28 @@ impl RunningBroker {
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub async fn start(setup: BrokerSetup) -> Result<Self, StartError> {
-        let BrokerSetup { id, config, log_dir, listeners, peer_address, controller, readiness, metrics } =
+        let BrokerSetup { id, config, log_dirs, listeners, peer_address, controller, readiness, metrics } =
             setup;
         let storage = FileStorage::new(open_segments());
         let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
         let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let look = {
-            let (storage, log_dir, config) = (storage.clone(), log_dir.clone(), config.clone());
-            move || look_at(&storage, log_dir, id, &config, threads)
+            let (storage, config) = (storage.clone(), config.clone());
+            move || DataDirs::look_at(&storage, &log_dirs, id, &config, threads)
         };
-        let owned = match tokio::task::spawn_blocking(look).await {
-            Ok(owned) => owned?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        };
-        let directory_id =
-            owned.as_ref().map_or_else(random::uuid, |owned| owned.dir.properties().directory_id);
-        let claim = owned.as_ref().map_or(LogClaim::Unclean, |owned| owned.claim.claim);
+        let found = in_background(look).await?;
+        let claim = found.claim();
         let peer_token = random::uuid();
         let mut registration = Registration {
             contract_version: CONTRACT_VERSION,
-            cluster_id: owned.as_ref().map(|owned| owned.dir.properties().cluster_id.clone()),
+            cluster_id: found.cluster_id(),
             broker_id: id,
             process_id: random::uuid(),
-            claim,
-            last_incarnation: owned.as_ref().and_then(|owned| owned.claim.last_incarnation),
+            claim: claim.claim,
+            last_incarnation: claim.last_incarnation,
             endpoints: listeners.iter().map(|listener| listener.advertised.clone()).collect(),
             rack: config.broker_rack.clone(),
-            log_dirs: vec![directory_id],
+            log_dirs: found.ids(),
             features: Vec::new(),
             peer_address: Some(peer_address),
             peer_token,
@@ -155,28 +158,31 @@ impl RunningBroker {
         let (cluster_id, incarnation) = (session.cluster_id.clone(), session.incarnation);
         registration.cluster_id = Some(cluster_id.clone());
         registration.resumes = Some(incarnation);
-        let (dir, recovered) = match owned {
-            Some(owned) => (owned.dir, owned.logs),
-            None => {
-                let properties = MetaProperties { cluster_id: cluster_id.clone(), node_id: id, directory_id };
-                (LogDir::open(storage.clone(), log_dir.clone(), properties)?, RecoveredLogs::new())
-            }
-        };
-        DiskNote { boot: boot::of(&log_dir)?, incarnation }.write(&storage, &log_dir)?;
+        let of_cluster = cluster_id.clone();
+        let TakenDirs { dirs, log_dirs } =
+            in_background(move || found.take_over(id, &of_cluster, incarnation)).await?;
         tracing::info!("broker {id} is registered in cluster {cluster_id} as incarnation {incarnation}");
         readiness.done(Step::Registered);
 
         let (queue, requests) = maintenance::sync_queue();
         let link = ControllerLink::new(millis(config.request_timeout_ms));
         let heartbeat_interval = millis(config.broker_heartbeat_interval_ms);
-        let log_dir = std::path::absolute(&log_dir).unwrap_or(log_dir);
-        let broker = Broker::new(id, log_dir, config, &cluster_id, link.clone(), queue, metrics);
+        let openers = threads.saturating_mul(NonZeroUsize::new(dirs.len()).unwrap_or(NonZeroUsize::MIN));
+        let broker = Broker::new(id, log_dirs, config, &cluster_id, link.clone(), queue, metrics);
         let broker = Arc::new(broker);
         let me = Member { broker_id: id, incarnation };
-        let replicas = Arc::new(Replicas::new(storage, dir, me, claim, recovered, &broker)?);
+        let replicas = Arc::new(Replicas::new(storage, dirs, me, claim.claim, &broker)?);
         let advertised = Advertised::asked_for(&registration);
-        let updates = Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, threads, advertised);
+        let updates =
+            Arc::new(Updates::new(Arc::clone(&broker), Arc::clone(&replicas), me, openers, advertised));
         let (stop, stopped) = watch::channel(false);
+        let watched = disk_watch::run(
+            Arc::clone(&broker),
+            Arc::clone(&replicas),
+            Arc::clone(&updates),
+            stopped.clone(),
+        );
+        let mut tasks = vec![tokio::spawn(watched)];
         let (state_sender, mut state) = watch::channel(SessionState::default());
         let (stopping, is_stopping) = watch::channel(false);
         let keeper = SessionKeeper {
@@ -197,7 +203,7 @@ impl RunningBroker {
         readiness.done(Step::LogsRecovered);
 
         let accepting = |listener| tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone()));
-        let mut tasks: Vec<_> = listeners.into_iter().map(accepting).collect();
+        tasks.extend(listeners.into_iter().map(accepting));
         tasks.push(tokio::spawn(Arc::clone(&broker.groups).run_clock(stopped.clone())));
         let (upkept, session_state) = (Arc::clone(&replicas), state.clone());
         let upkeep = maintenance::run(Arc::clone(&broker), upkept, requests, session_state, stopped.clone());
@@ -279,22 +285,11 @@ fn millis(value: i32) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
 
-/// Locks a data directory that has been served before and finds out what became of it. Blocks on the disk.
-fn look_at(
-    storage: &FileStorage,
-    log_dir: PathBuf,
-    id: i32,
-    config: &BrokerConfig,
-    threads: NonZeroUsize,
-) -> Result<Option<RecoveredDir>, StartError> {
-    match inspect(storage, &log_dir)? {
-        DirState::Ours(properties) => {
-            // Another broker's directory is refused.
-            let properties = MetaProperties { node_id: id, ..properties };
-            let dir = LogDir::open(storage.clone(), log_dir, properties)?;
-            Ok(Some(RecoveredDir::new(storage, dir, config, threads)?))
-        }
-        DirState::Fresh => Ok(None),
+/// Runs what blocks on the disk.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

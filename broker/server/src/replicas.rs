@@ -1,6 +1,6 @@
 //! The replicas on this broker's disk: opening, making, deleting and checkpointing their logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord
 use taffrail_control::topic_config::{TimestampType, TopicConfig};
 use taffrail_log::{
     CheckpointError, FileStorage, Log, LogConfig, LogDir, Poisoned, RecoveryReport, TopicPartition,
+    is_of_whole_disk, is_out_of_space, is_passing,
 };
 use taffrail_protocol::{Uuid, record_batch};
 use taffrail_replication::disk::DiskError;
-use taffrail_replication::disk::claim::{self, Claim, DirFate};
+use taffrail_replication::disk::claim::{self, DirFate};
 use taffrail_replication::disk::logs::{
-    LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs, ReplicaLogs, Stray, recovery_config,
-    short_logs,
+    Checkpointed, Condition, LogStart, LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs,
+    ReplicaLogs, Stray, recovery_config, short_logs,
 };
 use taffrail_replication::disk::opening::{Fresh, Opening};
 use taffrail_replication::partition::{Effects, Partition};
@@ -27,13 +28,15 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{self, Replica};
 use crate::config::BrokerConfig;
+use crate::log_dirs::{LogDirs, ServedLogDir};
 use crate::random;
 use crate::replication::Errands;
 use crate::waiter::{PartitionWaiter, carry_out};
 
-/// The directory of this broker's logs.
+/// The directories of this broker's logs.
 pub struct Replicas {
     logs: ReplicaLogs<FileStorage>,
+    dirs: Arc<LogDirs>,
     me: Member,
     errands: Arc<Errands>,
     /// `replica.lag.time.max.ms`.
@@ -46,8 +49,8 @@ pub struct RecoveredDir {
     pub dir: LogDir<FileStorage>,
     /// The logs in it, unless it is known to have lost writes anyway.
     pub logs: RecoveredLogs<FileStorage>,
-    /// What is stated of it.
-    pub claim: Claim,
+    /// What became of it.
+    pub fate: DirFate,
 }
 
 impl RecoveredDir {
@@ -68,7 +71,7 @@ impl RecoveredDir {
         for reason in claim::reasons(&[(dir.path().to_owned(), Some(fate.clone()))]) {
             tracing::warn!("{reason}; the replicas here count as having lost records");
         }
-        Ok(Self { dir, logs, claim: claim::claim(&[Some(fate)]) })
+        Ok(Self { dir, logs, fate })
     }
 }
 
@@ -108,25 +111,34 @@ pub enum ReplicaError {
 }
 
 impl Replicas {
-    /// Takes over a data directory for the broker that was registered as `me` with `claim`, and removes what deleted
-    /// topics left in it. What the replicas need done is noted down with `broker`.
+    /// Takes over data directories, with the logs that were recovered in them, for the broker that was registered as `me`
+    /// with `claim`, and removes what deleted topics left in them. What the replicas need done is noted down with `broker`,
+    /// which knows of directories that cannot be served as well.
     ///
     /// # Errors
-    /// When the notes in it cannot be read or written.
+    /// When a partition is in two of them, or the notes in none of them can be read and written.
     pub fn new(
         storage: FileStorage,
-        dir: LogDir<FileStorage>,
+        dirs: Vec<(LogDir<FileStorage>, RecoveredLogs<FileStorage>)>,
         me: Member,
         claim: LogClaim,
-        recovered: RecoveredLogs<FileStorage>,
         broker: &Broker,
     ) -> Result<Self, LogsStartError> {
-        for leftover in dir.leftovers() {
+        for leftover in dirs.iter().flat_map(|(dir, _)| dir.leftovers()) {
             remove(&storage, leftover);
         }
-        let logs = ReplicaLogs::new(storage, dir, me, claim, recovered, clock::now_ms())?;
+        let served = |path: &Path| dirs.iter().any(|(dir, _)| dir.path() == path);
+        let absent =
+            broker.log_dirs.iter().map(|dir| dir.path.clone()).filter(|path| !served(path)).collect();
+        let (logs, failed) = ReplicaLogs::new(storage, dirs, absent, me, claim, clock::now_ms())?;
+        for (path, error) in failed {
+            if let Some(dir) = broker.log_dirs.at(&path) {
+                broker.log_dirs.fail(dir, &error.to_string());
+            }
+        }
         Ok(Self {
             logs,
+            dirs: Arc::clone(&broker.log_dirs),
             me,
             errands: Arc::clone(&broker.errands),
             lag_time_max_ms: broker.config.replica_lag_time_max_ms,
@@ -145,7 +157,10 @@ impl Replicas {
         config: LogConfig,
     ) -> Result<Replica, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
-        let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms())?;
+        let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms());
+        let opened = opened.inspect_err(|error| {
+            self.note_disk_error(error.path(), error.io(), error);
+        })?;
         if let Some(to) = &opened.set_aside {
             tracing::warn!(
                 "{partition} held a log of another topic of that name, or one that does not tell whose it is; it is \
@@ -172,18 +187,56 @@ impl Replicas {
         if let Some(leader_epoch) = led_in {
             replica.has_led_in(leader_epoch);
         }
+        let condition = self.dirs.of(replica.log().dir()).map(|dir| dir.status().condition);
+        // Nobody has been told anything of it yet.
+        let held = condition.and_then(|condition| condition.reason().cloned());
+        replica.hold_writes(held, &mut Effects::new());
         Ok(Mutex::new(replica))
     }
 
     /// Notes the epochs of records that are about to be acted on (rule 31).
     ///
     /// # Errors
-    /// When they cannot be written; none of the records may be acted on then.
+    /// When they cannot be written anywhere; none of the records may be acted on then.
     pub fn note_epochs<'a>(
         &self,
         records: impl IntoIterator<Item = &'a PartitionRecord>,
     ) -> Result<(), DiskError> {
-        self.logs.note_epochs(records)
+        let noted = self.logs.note_epochs(records);
+        for error in noted.as_ref().map_or_else(std::slice::from_ref, Vec::as_slice) {
+            self.note_disk_error(error.path(), Some(error.source()), error);
+        }
+        noted.map(drop)
+    }
+
+    /// Something failed at `path`. One of its log directory's own files that cannot be written, or an error of the whole disk,
+    /// takes the directory out of service; a disk that is full does not.
+    fn note_disk_error(&self, path: &Path, io: Option<&std::io::Error>, error: &dyn std::fmt::Display) {
+        let Some(io) = io else { return };
+        let own_file = self.dirs.iter().find(|dir| path.parent() == Some(&dir.path) && !path.is_dir());
+        let dir = own_file.or_else(|| self.dirs.iter().find(|dir| path.starts_with(&dir.path)));
+        let Some(dir) = dir else { return };
+        if is_out_of_space(io) {
+            self.dirs.refused(dir);
+            return;
+        }
+        if own_file.is_some() && !is_passing(io) || is_of_whole_disk(io) {
+            self.dirs.fail(dir, &error.to_string());
+            self.strike_out_note(&dir.path);
+        }
+    }
+
+    /// What the directories are in.
+    pub fn storage(&self) -> &FileStorage {
+        self.logs.storage()
+    }
+
+    /// From now on this is how a directory is.
+    pub fn set_condition(&self, dir: &ServedLogDir, condition: Condition) {
+        let failed = matches!(condition, Condition::Failed(_));
+        if self.logs.set_condition(&dir.path, condition) && failed {
+            self.strike_out_note(&dir.path);
+        }
     }
 
     /// Forgets what was noted of a deleted topic.
@@ -196,12 +249,13 @@ impl Replicas {
         self.logs.held()
     }
 
-    /// To be called when a write or sync failed: the next start does not believe that the disk has everything (rule 28).
-    pub fn strike_out_note(&self) {
-        match self.logs.strike_out_note() {
+    /// To be called when a write or sync in a directory failed: the next start does not believe that it has everything
+    /// (rule 28).
+    fn strike_out_note(&self, dir: &Path) {
+        match self.logs.strike_out_note(dir) {
             Ok(true) => tracing::error!(
                 "a write to {} failed; at the next start its replicas count as having lost records",
-                self.logs.dir().path().display()
+                dir.display()
             ),
             Ok(false) => {}
             Err(error) => tracing::error!("{error}"),
@@ -210,8 +264,10 @@ impl Replicas {
 
     /// Makes the directories of new logs durable.
     pub fn sync_names(&self) {
-        if let Err(error) = self.logs.dir().sync() {
-            tracing::error!("{error}; a new partition may be gone after a power cut");
+        for dir in self.logs.dirs() {
+            if let Err(error) = dir.sync() {
+                tracing::error!("{error}; a new partition may be gone after a power cut");
+            }
         }
     }
 
@@ -258,20 +314,35 @@ impl Replicas {
         }
     }
 
-    /// Takes a deleted partition's log out of the way at once and removes it after `delay`. Has to be called within the
-    /// runtime.
+    /// Takes a deleted partition's log out of the way at once and removes it after `delay`, or as soon as its disk is full.
+    /// Has to be called within the runtime.
     pub fn delete(&self, replica: &Replica, delay: Duration) {
+        let before = replica.lock().log().dir().to_owned();
         let renamed = replica.lock().log_mut().rename_for_deletion(random::uuid());
         let to = match renamed {
-            Ok(to) => to,
+            Ok(to) => {
+                self.logs.deleted(&before);
+                to
+            }
             Err(error) => {
                 tracing::error!("the log of a deleted partition cannot be renamed: {error}");
                 return;
             }
         };
         let storage = self.logs.storage().clone();
+        let filled = self.dirs.of(&to).map(ServedLogDir::filled);
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            let filled = async {
+                match filled {
+                    Some(filled) => filled.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                // The room is needed.
+                () = filled => {}
+            }
             // Fails only when the runtime is shutting down; the next start removes it.
             let _ = tokio::task::spawn_blocking(move || remove(&storage, &to)).await;
         });
@@ -286,22 +357,26 @@ impl Replicas {
         &self,
         replicas: impl FnOnce() -> Vec<(TopicPartition, Arc<Replica>)>,
     ) -> Result<(), CheckpointError> {
-        let mut failed = false;
+        let mut failed = BTreeSet::new();
         let written = self.logs.checkpoint(|| {
             let positions = |(partition, replica): (TopicPartition, Arc<Replica>)| {
                 let replica = replica.lock();
-                failed |= replica.log().poisoned().is_some();
+                let path = replica.log().dir().to_owned();
+                if replica.log().poisoned().is_some_and(|poisoned| !poisoned.lost_nothing()) {
+                    failed.extend(path.parent().map(Path::to_owned));
+                }
                 let positions = Positions {
                     recovery_point: replica.log().recovery_point(),
                     log_start_offset: replica.log().log_start_offset(),
                     high_watermark: replica.high_watermark(),
                 };
-                (partition, positions)
+                Checkpointed { partition, path, positions }
             };
             replicas().into_iter().map(positions).collect()
         });
-        if failed {
-            self.strike_out_note();
+        failed.iter().for_each(|dir| self.strike_out_note(dir));
+        if let Err(error) = &written {
+            self.note_disk_error(error.path(), error.io(), error);
         }
         written
     }
@@ -310,36 +385,48 @@ impl Replicas {
     ///
     /// # Errors
     /// When the checkpoint file cannot be written.
-    pub fn write_starts(
-        &self,
-        starts: impl FnOnce() -> Vec<(TopicPartition, i64)>,
-    ) -> Result<(), CheckpointError> {
-        self.logs.write_starts(starts)
+    pub fn write_starts(&self, starts: impl FnOnce() -> Vec<LogStart>) -> Result<(), CheckpointError> {
+        let written = self.logs.write_starts(starts);
+        written.inspect_err(|error| self.note_disk_error(error.path(), error.io(), error))
     }
 
-    /// Writes down up to where a log is compacted. Blocks on the disk.
+    /// Writes down up to where the log at `path` is compacted. Blocks on the disk.
     ///
     /// # Errors
     /// When the checkpoint file cannot be written.
-    pub fn write_cleaned(&self, partition: &TopicPartition, offset: i64) -> Result<(), CheckpointError> {
-        self.logs.write_cleaned(partition, offset)
+    pub fn write_cleaned(
+        &self,
+        partition: &TopicPartition,
+        path: &Path,
+        offset: i64,
+    ) -> Result<(), CheckpointError> {
+        self.logs.write_cleaned(partition, path, offset)
     }
 
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.
     pub fn close(&self, replicas: &[(TopicPartition, Arc<Replica>)], incarnation: u64) {
-        let mut all_closed = self.close_logs(replicas);
+        let closed: Vec<_> = self.logs.dirs().filter(|dir| self.close_logs(dir, replicas)).collect();
         if let Err(error) = self.checkpoint(|| replicas.to_vec()) {
             tracing::error!("{error}; the next start will check all logs");
-            all_closed = false;
+            return;
         }
         let epoch = i64::try_from(incarnation).unwrap_or(-1);
-        if all_closed && let Err(error) = self.logs.dir().mark_clean(epoch) {
-            tracing::error!("{error}; the next start will check all logs");
+        for dir in closed {
+            if let Err(error) = dir.mark_clean(epoch) {
+                tracing::error!("{error}; the next start will check all logs");
+            }
         }
     }
 
-    /// Closes all logs with one sync between them. False when one of them is not closed in good order.
-    fn close_logs(&self, replicas: &[(TopicPartition, Arc<Replica>)]) -> bool {
+    /// Closes all logs of a directory with one sync between them. False when one of them is not closed in good order, or the
+    /// directory is out of service.
+    fn close_logs(&self, dir: &LogDir<FileStorage>, replicas: &[(TopicPartition, Arc<Replica>)]) -> bool {
+        let status = self.dirs.at(dir.path()).map(|dir| dir.status().condition);
+        if matches!(status, Some(Condition::Failed(_))) {
+            return false;
+        }
+        let is_here = |replica: &Replica| replica.lock().log().dir().parent() == Some(dir.path());
+        let replicas: Vec<_> = replicas.iter().filter(|(_, replica)| is_here(replica)).collect();
         let on_each = |step: &dyn Fn(&mut Log<FileStorage>) -> Result<(), Poisoned>| {
             let failures = replicas.iter().filter(|(partition, replica)| {
                 let stepped = step(replica.lock().log_mut());
@@ -353,9 +440,9 @@ impl Replicas {
             failures.count() == 0
         };
         let begun = on_each(&|log| log.begin_close());
-        if let Err(error) = self.logs.dir().sync_all() {
+        if let Err(error) = dir.sync_all() {
             tracing::error!("{error}; the next start will check all logs");
-            self.strike_out_note();
+            self.strike_out_note(dir.path());
             return false;
         }
         let now_ms = clock::now_ms();

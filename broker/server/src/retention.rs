@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_log::{CheckpointError, Retained, TopicPartition};
+use taffrail_replication::disk::logs::{Condition, LogStart};
 use taffrail_replication::partition::Effects;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -170,9 +171,17 @@ impl Retention {
             let starts = keys.iter().filter_map(|key @ (topic_id, number)| {
                 let topic = self.broker.cluster.topic_by_id(*topic_id)?;
                 let replica = Arc::clone(topic.partition(*number)?.replica.as_ref()?);
-                let start = replica.lock().log().log_start_offset();
-                written.push((*key, replica, start));
-                Some((TopicPartition::new(&*topic.name, *number), start))
+                let (path, offset) = {
+                    let replica = replica.lock();
+                    (replica.log().dir().to_owned(), replica.log().log_start_offset())
+                };
+                // What cannot be written down is not deleted.
+                let dir = self.broker.log_dirs.of(&path)?;
+                if matches!(dir.status().condition, Condition::Failed(_)) {
+                    return None;
+                }
+                written.push((*key, replica, offset));
+                Some(LogStart { partition: TopicPartition::new(&*topic.name, *number), path, offset })
             });
             starts.collect()
         })?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,12 +124,12 @@ pub async fn run(options: BrokerOptions, config: BrokerConfig) -> anyhow::Result
     // A file that is not there yet may be when a session is opened.
     let controllers = controller.addresses().unwrap_or_default();
     let peer_address = peer_address(&bound, &config, &controllers).await;
-    let data_dir = options.data_dir();
-    print_banner(&options, &controllers, &data_dir, &bound, admin_address);
+    let data_dirs = options.data_dirs();
+    print_banner(&options, &controllers, &data_dirs, &bound, admin_address);
     let setup = BrokerSetup {
         id: options.id,
         config,
-        log_dir: data_dir,
+        log_dirs: data_dirs,
         listeners,
         peer_address,
         controller: ControllerAddress::Remote(controller),
@@ -213,7 +213,7 @@ async fn own_address(controllers: &[ControllerUrl]) -> IpAddr {
 fn print_banner(
     options: &BrokerOptions,
     controllers: &[ControllerUrl],
-    data_dir: &Path,
+    data_dirs: &[PathBuf],
     bound: &[(String, SocketAddr)],
     admin: SocketAddr,
 ) {
@@ -221,6 +221,7 @@ fn print_banner(
     let id = options.id;
     let listening: Vec<_> = bound.iter().map(|(_, address)| address.to_string()).collect();
     let controllers: Vec<_> = controllers.iter().map(ToString::to_string).collect();
+    let data_dirs: Vec<_> = data_dirs.iter().map(|dir| dir.display().to_string()).collect();
     node::print(&format!(
         "\
 Taffrail {version} broker {id} is listening on {}
@@ -232,7 +233,7 @@ It serves once the controller has registered it. Ctrl-C stops it; the data stays
 ",
         listening.join(", "),
         controllers.join(", "),
-        data_dir.display()
+        data_dirs.join(", ")
     ));
 }
 

@@ -1,5 +1,7 @@
 //! What happens in the broker's session with the controller, and who acts on it.
 
+use std::sync::Arc;
+
 use taffrail_control::session::{ClusterUpdate, HeldPartition, LogEnd, RefusedIsr, SliceDigest};
 use taffrail_protocol::Uuid;
 
@@ -34,9 +36,9 @@ pub trait SessionEvents: Send + Sync + 'static {
     fn log_ends(&self, partitions: &[(Uuid, i32)]) -> Vec<LogEnd>;
 }
 
-impl SessionEvents for Updates {
+impl SessionEvents for Arc<Updates> {
     fn registered(&self, advertised: Advertised) {
-        Self::registered(self, advertised);
+        Updates::registered(self, advertised);
     }
 
     fn held(&self) -> Vec<HeldPartition> {
@@ -44,11 +46,11 @@ impl SessionEvents for Updates {
     }
 
     fn slices(&self) -> Vec<SliceDigest> {
-        Self::slices(self)
+        Updates::slices(self)
     }
 
     fn apply(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
-        Self::apply(self, update)
+        Updates::apply(self, update)
     }
 
     fn is_caught_up(&self) -> bool {
@@ -56,10 +58,10 @@ impl SessionEvents for Updates {
     }
 
     fn isr_refused(&self, refused: &[RefusedIsr]) {
-        Self::isr_refused(self, refused);
+        Updates::isr_refused(self, refused);
     }
 
     fn log_ends(&self, partitions: &[(Uuid, i32)]) -> Vec<LogEnd> {
-        Self::log_ends(self, partitions)
+        Updates::log_ends(self, partitions)
     }
 }

@@ -20,7 +20,7 @@ use crate::dynamic_config;
 use crate::replicas::{ReplicaError, Replicas, log_config, set_log_configs};
 use crate::replication;
 use crate::waiter::carry_out;
-use taffrail_replication::partition::Effects;
+use taffrail_replication::partition::{Effects, RoleKind};
 use taffrail_replication::topics::{self, Gone, TopicLedger};
 
 /// Applies the controller's updates, one after the other.
@@ -36,6 +36,8 @@ pub struct Updates {
     listeners: Vec<String>,
     /// What clients are told of this broker.
     advertised: Mutex<Advertised>,
+    /// Held while topics are changed: the controller's session is not the only one to do it.
+    changing: Mutex<()>,
 }
 
 /// A topic as an update tells of it.
@@ -63,7 +65,16 @@ impl Updates {
     ) -> Self {
         let listeners = advertised.endpoints.iter().map(|endpoint| endpoint.listener.clone()).collect();
         let advertised = Mutex::new(advertised);
-        Self { broker, replicas, me, threads, ledger: Mutex::default(), listeners, advertised }
+        Self {
+            broker,
+            replicas,
+            me,
+            threads,
+            ledger: Mutex::default(),
+            listeners,
+            advertised,
+            changing: Mutex::default(),
+        }
     }
 
     /// The registration was answered. What the answer says of this broker holds from now on, also in a session that
@@ -90,6 +101,7 @@ impl Updates {
     /// Applies one update. Blocks on the disk; has to be called within the runtime. Answers what is held that is newer than
     /// what a snapshot tells.
     pub fn apply(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
+        let _one_at_a_time = self.changing.lock();
         let newer = self.newer_than(update);
         if update.snapshot {
             replication::session_begins(&self.broker);
@@ -136,6 +148,30 @@ impl Updates {
         }
         cluster.note_updated();
         newer
+    }
+
+    /// A disk has room again: what could not be opened or acted on for want of it is tried once more. Blocks on the disk;
+    /// has to be called within the runtime.
+    pub fn try_again(&self) {
+        let _one_at_a_time = self.changing.lock();
+        let topics = self.broker.cluster.topics();
+        let targets = topics.iter().filter_map(|topic| {
+            let waiting = topic.partitions.iter().filter(|partition| self.waits(partition));
+            let partitions: Vec<_> = waiting.map(|partition| Cow::Borrowed(&partition.record)).collect();
+            let (record, known) = (topic.record.clone(), Some(Arc::clone(topic)));
+            (!partitions.is_empty()).then_some(Target { record, known, partitions })
+        });
+        self.put_topics(targets.collect());
+    }
+
+    /// Whether a partition's record could not be acted on here.
+    fn waits(&self, partition: &TopicPartition) -> bool {
+        let Some(replica) = &partition.replica else {
+            return matches!(partition.absence, Some(LogState::Failed { .. }));
+        };
+        let replica = replica.lock();
+        let has_role = replica.role() != RoleKind::Idle || partition.record.leader.is_none();
+        *replica.record() != partition.record || !has_role
     }
 
     fn newer_than(&self, update: &ClusterUpdate) -> Vec<HeldPartition> {
@@ -237,7 +273,6 @@ impl Updates {
         let noted = self.replicas.note_epochs(here);
         if let Err(error) = &noted {
             tracing::error!("{error}; this broker acts on none of the controller's newest records (rule 31)");
-            self.replicas.strike_out_note();
         }
         let is_failure = |change: &Change| change.replica.is_none() || noted.is_err();
         let failed = changes.iter().filter(|change| change.record.replicas.contains(&self.me.broker_id));
@@ -295,7 +330,7 @@ impl Updates {
         }));
         // Only now can they be found.
         self.broker.errands.fetchable.extend(changed);
-        self.broker.errands.failed.extend(to_report);
+        self.broker.errands.reports.extend(to_report);
         for (number, replica) in taken_over {
             self.broker.groups.take_over(number, replica);
         }
@@ -388,6 +423,7 @@ mod tests {
     use crate::cluster::Cluster;
     use crate::config::BrokerConfig;
     use crate::controller_link::ControllerLink;
+    use crate::log_dirs::{LogDirs, ServedLogDir};
     use crate::maintenance;
     use crate::metrics::Metrics;
 
@@ -399,12 +435,14 @@ mod tests {
         config.fit_into(256 << 20);
         let (queue, _requests) = maintenance::sync_queue();
         let link = ControllerLink::new(Duration::from_secs(60));
-        let broker = Broker::new(1, dir.to_owned(), config, "c", link, queue, Arc::new(Metrics::new()));
+        let log_dirs = LogDirs::new(vec![ServedLogDir::online(dir.to_owned(), Uuid([1; 16]))]);
+        let broker = Broker::new(1, log_dirs, config, "c", link, queue, Arc::new(Metrics::new()));
         let properties = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: Uuid([1; 16]) };
         let storage = FileStorage::new(16);
         let dir = LogDir::open(storage.clone(), dir.to_owned(), properties).unwrap();
         let replicas =
-            Replicas::new(storage, dir, ME, LogClaim::Unclean, RecoveredLogs::new(), &broker).unwrap();
+            Replicas::new(storage, vec![(dir, RecoveredLogs::new())], ME, LogClaim::Unclean, &broker)
+                .unwrap();
         let advertised = Advertised { rack: None, endpoints: Vec::new() };
         Updates::new(Arc::new(broker), Arc::new(replicas), ME, NonZeroUsize::MIN, advertised)
     }

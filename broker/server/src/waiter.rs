@@ -150,7 +150,7 @@ pub fn carry_out(effects: &mut Effects<PartitionWaiter>) {
             Effect::FlushWanted { token: PartitionWaiter::Shell { errands, key } } => {
                 errands.flushes.push(key)
             }
-            Effect::Failed { token: PartitionWaiter::Shell { errands, key } } => errands.failed.push(key),
+            Effect::Failed { token: PartitionWaiter::Shell { errands, key } } => errands.reports.push(key),
             Effect::Fetchable { token: PartitionWaiter::Shell { errands, key } } => {
                 errands.fetchable.push(key)
             }

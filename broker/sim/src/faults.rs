@@ -210,8 +210,10 @@ impl World {
             Fault::EmptyDisk(id) => {
                 self.brokers[&id].storage.set_capacity(None);
                 self.brokers[&id].storage.clear_faults();
-                self.kill(id);
-                self.broker_starts(id);
+                if self.now_ms.is_multiple_of(2) || !self.broker_heals(id) {
+                    self.kill(id);
+                    self.broker_starts(id);
+                }
             }
             Fault::FailDisk(id, operation, after) => {
                 let effect = match operation {

@@ -33,8 +33,8 @@ const CONNECTION_RATES: Area = later(
 );
 const DATA_DIR: Area = elsewhere("the option --data-dir sets it", "Where this broker keeps its data.");
 const DISKS: Area = later(
-    "a broker has one data directory",
-    "Belongs to brokers with several data directories, which are not there yet.",
+    "a broker serves on without a directory that has failed, whether the controller hears of it or not",
+    "After how long a broker stops that could not tell the controller of a directory that has failed.",
 );
 const GROUP_PROTOCOLS: Area = later(
     "only the classic group protocol is served yet",

@@ -71,6 +71,7 @@ impl BrokerKey {
             | "log.cleaner.io.buffer.size"
             | "log.cleaner.io.max.bytes.per.second"
             | "log.cleaner.threads"
+            | "log.dir.reserved.free.bytes"
             | "max.connections"
             | "max.connections.per.ip"
             | "producer.id.expiration.ms" => Settable::WhileRunning,
@@ -152,6 +153,7 @@ mod tests {
     fn what_can_be_set_while_a_broker_runs_acts_then() {
         let settable = |name: &str| BrokerKey::find_any(name).unwrap().settable();
         assert_eq!(settable("log.roll.hours"), Settable::WhileRunning);
+        assert_eq!(settable("log.dir.reserved.free.bytes"), Settable::WhileRunning);
         assert_eq!(settable("leader.replication.throttled.rate"), Settable::WhileRunning);
         assert_eq!(settable("min.insync.replicas"), Settable::ForAllBrokers);
         assert_eq!(settable("num.io.threads"), Settable::AtStart);

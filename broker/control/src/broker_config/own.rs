@@ -7,7 +7,17 @@ use super::{BrokerKey, Handling};
 
 /// Ordered by name.
 #[rustfmt::skip]
-pub(super) static KEYS: [BrokerKey; 1] = [
+pub(super) static KEYS: [BrokerKey; 2] = [
+    BrokerKey {
+        name: "log.dir.reserved.free.bytes",
+        config_type: Long,
+        default: Some("67108864"),
+        accepts: AtLeast(0),
+        handling: Handling::Honoured,
+        documentation: "How much of a log directory's disk is kept free of records, but no more than a twentieth of it: below that \
+            the directory counts as full, and what would be appended to its logs is refused until half as much again is \
+            free. Reading and deleting go on.",
+    },
     BrokerKey {
         name: "log.stray.retention.ms",
         config_type: Long,

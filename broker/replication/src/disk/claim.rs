@@ -195,9 +195,9 @@ mod tests {
             |dir: &LogDir<_>| DirFate::of(&storage, dir, boot("today"), Vec::new()).unwrap().claim();
         let served = |dir, incarnation| {
             let me = Member { broker_id: 1, incarnation };
-            drop(
-                ReplicaLogs::new(storage.clone(), dir, me, LogClaim::Clean, RecoveredLogs::new(), 0).unwrap(),
-            );
+            let dirs = vec![(dir, RecoveredLogs::new())];
+            let served = ReplicaLogs::new(storage.clone(), dirs, Vec::new(), me, LogClaim::Clean, 0);
+            drop(served.unwrap());
         };
         let first = dir();
         note("before", 7).unwrap();

@@ -6,6 +6,8 @@ pub mod epochs;
 pub mod logs;
 pub mod note;
 pub mod opening;
+mod served_dir;
+pub mod space;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,18 @@ pub struct DiskError {
     pub(crate) action: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) source: std::io::Error,
+}
+
+impl DiskError {
+    /// The file.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Why.
+    pub fn source(&self) -> &std::io::Error {
+        &self.source
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ pub struct BrokerConfig {
     pub log_cleaner_threads: i32,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_scheduler_interval_ms: i64,
+    pub log_dir_reserved_free_bytes: i64,
     pub log_retention_check_interval_ms: i64,
     pub log_stray_retention_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
@@ -209,6 +210,7 @@ impl BrokerConfig {
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
             log_flush_start_offset_checkpoint_interval_ms: values
                 .int("log.flush.start.offset.checkpoint.interval.ms"),
+            log_dir_reserved_free_bytes: values.long("log.dir.reserved.free.bytes"),
             log_retention_check_interval_ms: values.long("log.retention.check.interval.ms"),
             log_stray_retention_ms: values.long("log.stray.retention.ms"),
             max_connections: values.int("max.connections"),

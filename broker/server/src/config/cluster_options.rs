@@ -100,9 +100,16 @@ pub struct BrokerOptions {
     #[arg(long, value_name = "FILE", env = "TAFFRAIL_CONTROLLER_TOKEN_FILE", hide_env_values = true)]
     pub controller_token_file: Option<PathBuf>,
 
-    /// Where the logs are kept; made if it is not there [default: ./taffrail-data/brokers/N]
-    #[arg(long, value_name = "DIR", env = "TAFFRAIL_DATA_DIR", hide_env_values = true)]
-    data_dir: Option<PathBuf>,
+    /// Where the logs are kept; made if it is not there. With several directories, best on disks of their own, a new replica
+    /// goes where the fewest are, and when a disk fails the others serve on [default: ./taffrail-data/brokers/N]
+    #[arg(
+        long,
+        value_name = "DIR[,…]",
+        env = "TAFFRAIL_DATA_DIR",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    data_dir: Vec<PathBuf>,
 
     /// Where clients and other brokers connect: one or several listeners, each with a name of its own. Without a name it
     /// is PLAINTEXT; port 0 takes a free one and prints it
@@ -165,9 +172,11 @@ impl BrokerOptions {
     }
 
     /// Where the logs are kept.
-    pub fn data_dir(&self) -> PathBuf {
-        let by_id = || PathBuf::from("./taffrail-data/brokers").join(self.id.to_string());
-        self.data_dir.clone().unwrap_or_else(by_id)
+    pub fn data_dirs(&self) -> Vec<PathBuf> {
+        if self.data_dir.is_empty() {
+            return vec![PathBuf::from("./taffrail-data/brokers").join(self.id.to_string())];
+        }
+        self.data_dir.clone()
     }
 }
 
@@ -252,7 +261,9 @@ mod tests {
     fn a_broker_needs_an_id_and_the_rest_has_defaults_that_work_on_a_laptop() {
         assert!(broker(&[]).unwrap_err().to_string().contains("--id <N>"));
         let options = broker(&["--id", "7"]).unwrap();
-        assert_eq!(options.data_dir(), PathBuf::from("./taffrail-data/brokers/7"));
+        assert_eq!(options.data_dirs(), [PathBuf::from("./taffrail-data/brokers/7")]);
+        let several = broker(&["--id", "7", "--data-dir", "/disk1,/disk2"]).unwrap();
+        assert_eq!(several.data_dirs(), [PathBuf::from("/disk1"), PathBuf::from("/disk2")]);
         assert_eq!(options.listen[0].to_string(), "PLAINTEXT://127.0.0.1:9092");
         assert_eq!(options.controller[0].to_string(), "http://127.0.0.1:9190");
         let Command::Controller(options) = Cli::try_parse_from(["taffrail", "controller"]).unwrap().command

@@ -1,7 +1,6 @@
 //! DescribeLogDirs (key 35): how large the logs here are, and how full the disk below them is (KIP-113, KIP-827).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use taffrail_log::TopicPartition;
@@ -10,10 +9,12 @@ use taffrail_protocol::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use taffrail_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use taffrail_replication::disk::logs::Condition;
 
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::cluster::Replica;
+use crate::log_dirs::ServedLogDir;
 use crate::net::parked::Answer;
 use crate::request::{Operation, Resource, authorize, throttle_time_ms};
 
@@ -35,7 +36,7 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
     };
     call.answer_blocking(move |broker| DescribeLogDirsResponse {
         throttle_time_ms,
-        results: vec![described(&broker.log_dir, &replicas)],
+        results: broker.log_dirs.iter().map(|dir| described(dir, &replicas)).collect(),
         ..DescribeLogDirsResponse::default()
     })
 }
@@ -57,13 +58,30 @@ fn asked_for(broker: &Broker, topics: &[DescribableLogDirTopic<'_>]) -> Vec<(Top
     found.into_iter().map(named).collect()
 }
 
-/// The directory with the logs of `replicas`, which are in the order of their topics.
-fn described(dir: &Path, replicas: &[(TopicPartition, Arc<Replica>)]) -> DescribeLogDirsResult<'static> {
+/// A directory with those of the logs of `replicas` that are in it; they are in the order of their topics. Of one that has
+/// failed nothing is told but that.
+fn described(
+    dir: &ServedLogDir,
+    replicas: &[(TopicPartition, Arc<Replica>)],
+) -> DescribeLogDirsResult<'static> {
+    let log_dir = dir.path.to_string_lossy().into_owned().into();
+    if matches!(dir.status().condition, Condition::Failed(_)) {
+        return DescribeLogDirsResult {
+            error_code: ErrorCode::KAFKA_STORAGE_ERROR,
+            log_dir,
+            topics: Vec::new(),
+            total_bytes: -1,
+            usable_bytes: -1,
+        };
+    }
     let mut topics: Vec<DescribeLogDirsTopic<'static>> = Vec::new();
     for (name, replica) in replicas {
         let partition = {
             let replica = replica.lock();
             let log = replica.log();
+            if log.dir().parent() != Some(&dir.path) {
+                continue;
+            }
             DescribeLogDirsPartition {
                 partition_index: name.partition,
                 partition_size: i64::try_from(log.size()).unwrap_or(i64::MAX),
@@ -80,11 +98,11 @@ fn described(dir: &Path, replicas: &[(TopicPartition, Arc<Replica>)]) -> Describ
         }
     }
     // A disk that cannot be asked is described without its size, as by a broker that does not know it.
-    let space = rustix::fs::statvfs(dir).ok();
+    let space = rustix::fs::statvfs(&dir.path).ok();
     let bytes = |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
     DescribeLogDirsResult {
         error_code: ErrorCode::NONE,
-        log_dir: dir.to_string_lossy().into_owned().into(),
+        log_dir,
         topics,
         total_bytes: space.as_ref().map_or(-1, |space| bytes(space.f_blocks, space.f_frsize)),
         usable_bytes: space.as_ref().map_or(-1, |space| bytes(space.f_bavail, space.f_frsize)),

@@ -164,7 +164,7 @@ fn find_in_topic(
     let target = Target::of(asked.timestamp, context.api_version).ok_or(ErrorCode::UNSUPPORTED_VERSION)?;
     let topic = broker.cluster.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let partition = topic.partition(asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let replica = partition.replica.as_ref().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let replica = partition.replica()?;
     find(replica, asked.current_leader_epoch, target, isolation).map_err(|error| match error {
         // A code that older clients do not know.
         Failure::Refused(ErrorCode::OFFSET_NOT_AVAILABLE)

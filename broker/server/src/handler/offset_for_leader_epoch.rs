@@ -62,6 +62,6 @@ fn find(
     }
     let topic = broker.cluster.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let partition = topic.partition(asked.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let replica = partition.replica.as_ref().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let replica = partition.replica()?;
     replica.lock().end_offset_for_epoch(asked.leader_epoch, asked.current_leader_epoch)
 }

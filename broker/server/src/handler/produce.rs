@@ -186,8 +186,9 @@ fn append(
     let Some(partition) = topic.partition(item.partition) else {
         return Outcome::failed(item, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
     };
-    let Some(replica) = &partition.replica else {
-        return Outcome::failed(item, ErrorCode::NOT_LEADER_OR_FOLLOWER, None);
+    let replica = match partition.replica() {
+        Ok(replica) => replica,
+        Err(code) => return Outcome::failed(item, code, None),
     };
     let Some(range) = item.records.clone() else {
         return Outcome::failed(

@@ -6,6 +6,7 @@
 
 pub mod cleaner;
 mod controller;
+mod log_dirs;
 mod process;
 mod replication;
 mod text;
@@ -21,6 +22,7 @@ use taffrail_protocol::{ApiKey, ErrorCode};
 use crate::broker::Broker;
 
 pub use self::controller::ControllerScrape;
+pub use self::log_dirs::DirSample;
 use self::text::{Kind, TextWriter};
 pub use replication::{LedSample, ReplicationSample};
 
@@ -192,6 +194,8 @@ impl Metrics {
 pub trait MetricsSource: Send + Sync {
     /// The state of each log on this broker.
     fn logs(&self) -> Vec<LogSample>;
+    /// The log directories.
+    fn log_dirs(&self) -> Vec<DirSample>;
     /// How well partitions are replicated.
     fn replication(&self) -> ReplicationSample;
     /// How many groups this broker coordinates in each state, by Kafka's names for states, such as `Stable`.
@@ -234,6 +238,10 @@ impl StartingBroker {
 impl MetricsSource for StartingBroker {
     fn logs(&self) -> Vec<LogSample> {
         self.0.get().map(|broker| broker.logs()).unwrap_or_default()
+    }
+
+    fn log_dirs(&self) -> Vec<DirSample> {
+        self.0.get().map(|broker| MetricsSource::log_dirs(&**broker)).unwrap_or_default()
     }
 
     fn replication(&self) -> ReplicationSample {
@@ -296,6 +304,7 @@ impl Metrics {
         self.render_requests(&mut text);
         self.render_network(&mut text);
         render_logs(&mut text, &source.logs());
+        log_dirs::render(&mut text, &source.log_dirs());
         self.render_replication(&mut text, &source.replication());
         self.render_cleaner(&mut text);
         render_groups(&mut text, &source.groups());
@@ -450,14 +459,24 @@ fn render_groups(text: &mut TextWriter, groups: &[(&'static str, u64)]) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::log_dirs::DirStatus;
     use std::collections::BTreeMap;
 
     use taffrail_control::session::FollowerLag;
+    use taffrail_log::DiskSpace;
+    use taffrail_replication::disk::logs::Condition;
 
     /// Two logs, two states of groups.
     pub(crate) struct Example;
 
     impl MetricsSource for Example {
+        fn log_dirs(&self) -> Vec<DirSample> {
+            let space = DiskSpace { total_bytes: 1000, free_bytes: 10, read_only: false };
+            let condition = Condition::Full("full".into());
+            let status = DirStatus { condition, space: Some(space), refused: false };
+            vec![DirSample { path: "/data".into(), status }]
+        }
+
         fn logs(&self) -> Vec<LogSample> {
             let log = |topic: &str, partition| LogSample {
                 topic: topic.into(),

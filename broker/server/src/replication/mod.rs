@@ -36,8 +36,8 @@ pub struct Errands {
     pub fetchable: KeyQueue,
     /// Replicas that wait for a sync.
     pub flushes: KeyQueue,
-    /// Replicas whose log takes no writes any more.
-    pub failed: KeyQueue,
+    /// Replicas whose log takes no writes any more, or takes them again: to be told to the controller.
+    pub reports: KeyQueue,
     /// Replicas whose log starts elsewhere by now.
     pub log_starts: KeyQueue,
     /// Replicas that are to keep other records than before.

@@ -58,7 +58,7 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
                 tokio::time::sleep(GATHER).await;
                 reporter.propose().await;
             }
-            keys = errands.failed.take() => reporter.tell_of(keys).await,
+            keys = errands.reports.take() => reporter.tell_of(keys).await,
             () = errands.renewed.notified() => {
                 reporter.tell_all(true).await;
                 reporter.sizes = ToldSizes::default();
@@ -92,19 +92,41 @@ impl Reporter {
         let mut news = Vec::new();
         for key in keys {
             let partition = self.broker.cluster.topic_by_id(key.0);
-            let partition = partition.as_ref().and_then(|topic| topic.partition(key.1));
-            let Some(health) = partition.and_then(|partition| unwell(partition, now_ms)) else { continue };
-            if let LogState::Failed { reason } = &health.log {
-                tracing::error!("{}: {reason}; it takes no writes any more", self.broker.cluster.name(key));
-                // Which also strikes out the note that the disk has everything (rule 28).
-                self.broker.errands.checkpoint.notify_one();
+            let Some(partition) = partition.as_ref().and_then(|topic| topic.partition(key.1)) else {
+                continue;
+            };
+            if let Some(replica) = &partition.replica {
+                self.look_at_log(key, replica);
             }
-            if self.told.get(&key) != Some(&health) {
-                self.told.insert(key, health.clone());
-                news.push(health);
+            match unwell(partition, now_ms) {
+                Some(health) if self.told.get(&key) != Some(&health) => {
+                    self.told.insert(key, health.clone());
+                    news.push(health);
+                }
+                Some(_) => {}
+                None if self.told.remove(&key).is_some() => news.extend(now_well(partition, now_ms)),
+                None => {}
             }
         }
         self.tell(false, news).await;
+    }
+
+    /// A log that takes no writes any more is told to people, and what it means for its directory is found out.
+    fn look_at_log(&self, key: PartitionKey, replica: &Replica) {
+        let (poisoned, dir) = {
+            let replica = replica.lock();
+            let Some(poisoned) = replica.log().poisoned().cloned() else { return };
+            (poisoned, self.broker.log_dirs.of(replica.log().dir()))
+        };
+        if !self.told.contains_key(&key) {
+            tracing::error!("{}: {poisoned}; it takes no writes any more", self.broker.cluster.name(key));
+        }
+        match dir {
+            Some(dir) if poisoned.is_out_of_space() => self.broker.log_dirs.refused(dir),
+            _ => self.broker.log_dirs.look_soon(),
+        }
+        // Which also strikes out the note that the disk has everything, if it may not have (rule 28).
+        self.broker.errands.checkpoint.notify_one();
     }
 
     /// Tells what has changed, or everything that is not well.

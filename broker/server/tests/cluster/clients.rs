@@ -31,10 +31,23 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Makes a topic with three replicas of each partition.
 pub fn create_topic(cluster: &Cluster, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+    create_topic_of(cluster, topic, partitions, 3, config);
+}
+
+/// Makes a topic with so many replicas of each partition.
+pub fn create_topic_of(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: i32,
+    replicas: i32,
+    config: &[(&str, &str)],
+) {
     let admin: AdminClient<DefaultClientContext> = client(cluster, &[]);
     let new = config
         .iter()
-        .fold(NewTopic::new(topic, partitions, TopicReplication::Fixed(3)), |new, (k, v)| new.set(k, v));
+        .fold(NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas)), |new, (k, v)| {
+            new.set(k, v)
+        });
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     block_on(admin.create_topics([&new], &options)).unwrap().remove(0).unwrap();
 }

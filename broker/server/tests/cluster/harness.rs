@@ -1,6 +1,7 @@
 //! The cluster: a controller, and brokers that are stopped and started again on their data.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use taffrail_server::admin::Readiness;
 use taffrail_server::cluster::Replica;
 use taffrail_server::config::BrokerConfig;
 use taffrail_server::controller_address::ControllerAddress;
-use taffrail_server::lifecycle::{BrokerListener, BrokerSetup, RunningBroker};
+use taffrail_server::lifecycle::{BrokerListener, BrokerSetup, RunningBroker, StartError};
 use taffrail_server::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -27,6 +28,8 @@ pub struct Cluster {
     controller: LocalController,
     brokers: Vec<Option<RunningBroker>>,
     settings: Vec<(&'static str, String)>,
+    /// How many data directories each broker has.
+    log_dirs: usize,
 }
 
 /// Settings of all brokers of these tests: nothing waits without need.
@@ -45,6 +48,11 @@ impl Cluster {
 
     /// The same with further settings; `broker.rack` is `rack-` and the broker's id.
     pub fn start_with(settings: &[(&'static str, &str)]) -> Self {
+        Self::start_on(1, settings)
+    }
+
+    /// The same with so many data directories for each broker.
+    pub fn start_on(log_dirs: usize, settings: &[(&'static str, &str)]) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let dir = TempDir::new().unwrap();
@@ -54,7 +62,8 @@ impl Cluster {
         });
         let settings =
             SETTINGS.iter().chain(settings).map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let mut cluster = Self { runtime, dir, controller, brokers: vec![None, None, None], settings };
+        let mut cluster =
+            Self { runtime, dir, controller, brokers: vec![None, None, None], settings, log_dirs };
         (0..3).for_each(|id| cluster.start_broker(id));
         for id in 0..3 {
             cluster.eventually("all brokers are known to each other", || {
@@ -67,12 +76,22 @@ impl Cluster {
 
     /// Starts a broker on its data.
     pub fn start_broker(&mut self, id: usize) {
+        self.try_to_start(id).unwrap();
+    }
+
+    /// Where a broker's data is, in one of its directories.
+    pub fn log_dir(&self, id: usize, number: usize) -> PathBuf {
+        self.dir.path().join(format!("broker-{id}-{number}"))
+    }
+
+    /// Starts a broker on its data, if that can be.
+    pub fn try_to_start(&mut self, id: usize) -> Result<(), StartError> {
         let rack = ("broker.rack", format!("rack-{id}"));
         let settings = self.settings.iter().chain([&rack]).map(|(key, value)| (*key, value.as_str()));
         let mut config = BrokerConfig::from_settings(settings).unwrap();
         config.fit_into(256 << 20);
         let controller = ControllerAddress::in_process(self.controller.handle());
-        let log_dir = self.dir.path().join(format!("broker-{id}"));
+        let log_dirs = (0..self.log_dirs).map(|number| self.log_dir(id, number)).collect();
         let running = self.runtime.block_on(async {
             let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = socket.local_addr().unwrap();
@@ -84,16 +103,17 @@ impl Cluster {
             let setup = BrokerSetup {
                 id: id as i32,
                 config,
-                log_dir,
+                log_dirs,
                 listeners: vec![BrokerListener { socket, advertised }],
                 peer_address: address,
                 controller,
                 readiness: Arc::new(Readiness::of_broker()),
                 metrics: Arc::new(Metrics::new()),
             };
-            RunningBroker::start(setup).await.unwrap()
+            RunningBroker::start(setup).await
         });
-        self.brokers[id] = Some(running);
+        self.brokers[id] = Some(running?);
+        Ok(())
     }
 
     /// Stops a broker in good order.

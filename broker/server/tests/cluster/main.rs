@@ -10,6 +10,7 @@ mod scripted;
 mod wire;
 
 mod deletion;
+mod disks;
 mod failover;
 mod followers;
 mod peers;

@@ -51,7 +51,7 @@ async fn start_broker(dir: &Path, controllers: &[std::net::SocketAddr]) -> Runni
     let setup = BrokerSetup {
         id: 1,
         config,
-        log_dir: dir.to_owned(),
+        log_dirs: vec![dir.to_owned()],
         listeners: vec![BrokerListener { socket, advertised }],
         peer_address: address,
         controller: ControllerAddress::Remote(RemoteController { addresses, ..RemoteController::default() }),

@@ -94,7 +94,7 @@ impl Scripted {
         let setup = BrokerSetup {
             id: ME.broker_id,
             config: self.config.clone(),
-            log_dir: self.data_dir(),
+            log_dirs: vec![self.data_dir()],
             listeners: vec![BrokerListener { socket, advertised }],
             peer_address: self.address,
             controller: ControllerAddress::in_process(Sessions(self.sender.clone())),

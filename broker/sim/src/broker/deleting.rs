@@ -2,6 +2,7 @@
 //! leaders did.
 
 use taffrail_log::TopicPartition;
+use taffrail_replication::disk::logs::LogStart;
 use taffrail_replication::partition::Effects;
 
 use crate::checks::Tp;
@@ -93,9 +94,10 @@ impl World {
         let written = serving.logs.write_starts(|| {
             let moved = serving.starts_moved.iter().filter_map(|tp| Some((*tp, replicas.get(tp)?)));
             let named = moved.map(|(tp, replica)| {
-                let start = replica.partition.log().log_start_offset();
-                starts.push((tp, start));
-                (TopicPartition::new(replica.name.as_str(), tp.1), start)
+                let log = replica.partition.log();
+                let (path, offset) = (log.dir().to_owned(), log.log_start_offset());
+                starts.push((tp, offset));
+                LogStart { partition: TopicPartition::new(replica.name.as_str(), tp.1), path, offset }
             });
             named.collect()
         });

@@ -17,7 +17,7 @@ use crate::session::ConnId;
 use crate::world::{Event, World};
 
 /// Where each broker's logs are.
-const DIR: &str = "/data";
+pub(super) const DIR: &str = "/data";
 /// How often a broker looks around.
 const TICK_MS: u64 = 100;
 /// For how long a session may be silent one way before the broker gives it up.
@@ -261,8 +261,8 @@ impl World {
             // What cannot be removed now is removed at the next start.
             let _ = taffrail_log::remove_dir(&storage, leftover);
         }
-        let logs = ReplicaLogs::new(storage, dir, me, claim.claim, logs, now_ms)
-            .map_err(|error| error.to_string())?;
+        let logs = ReplicaLogs::new(storage, vec![(dir, logs)], Vec::new(), me, claim.claim, now_ms);
+        let (logs, _) = logs.map_err(|error| error.to_string())?;
         process.stage = Stage::Serving(Box::new(Serving {
             me,
             logs,
@@ -357,14 +357,14 @@ impl World {
             replica.partition.resign(&mut effects);
             closed &= replica.partition.log_mut().begin_close().is_ok();
         }
-        closed &= serving.logs.dir().sync_all().is_ok();
+        closed &= serving.logs.dirs().all(|dir| dir.sync_all().is_ok());
         for replica in serving.replicas.values_mut() {
             closed &= replica.partition.log_mut().finish_close(now_ms).is_ok();
         }
         closed &= serving.checkpoint().is_ok();
         if closed {
             let epoch = i64::try_from(serving.me.incarnation).unwrap_or(-1);
-            closed &= serving.logs.dir().mark_clean(epoch).is_ok();
+            closed &= serving.logs.dirs().all(|dir| dir.mark_clean(epoch).is_ok());
         }
         self.note(&[19, id as u64, u64::from(closed)], || format!("broker {id} stopped, clean: {closed}"));
         self.kill(id);

@@ -1,11 +1,14 @@
 //! Clients are served, and what partitions want done is done.
 
+use std::path::Path;
+
 use taffrail_control::session::ToController;
 use taffrail_log::StorageFile;
 use taffrail_protocol::ErrorCode;
 use taffrail_protocol::record_batch::BatchHeader;
 use taffrail_replication::partition::{Effect, Effects, Isolation, RequiredAcks};
 
+use super::lifecycle::DIR;
 use super::{Token, Waiting, batches_of};
 use crate::checks::Tp;
 use crate::clients::Rpc;
@@ -164,9 +167,13 @@ impl World {
                 Effect::FlushWanted { .. } => self.flush_soon(id, run),
                 Effect::Failed { token } => {
                     self.note(&[51, id as u64], || format!("broker {id}: a log failed: {token:?}"));
-                    if let Some(serving) = self.brokers.get(&id).and_then(|broker| broker.serving()) {
+                    let serving = self.brokers.get(&id).and_then(|broker| broker.serving());
+                    if let (Some(serving), Token::Reporter(tp)) = (serving, token)
+                        && let Some(replica) = serving.replicas.get(&tp)
+                        && replica.partition.log().poisoned().is_some_and(|poisoned| !poisoned.lost_nothing())
+                    {
                         // Tried again with the next failure.
-                        let _ = serving.logs.strike_out_note();
+                        let _ = serving.logs.strike_out_note(Path::new(DIR));
                     }
                 }
                 Effect::StartMoved { token: Token::Reporter(tp) } => self.start_moved(id, run, tp),

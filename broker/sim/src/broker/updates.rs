@@ -1,19 +1,21 @@
 //! What a broker does when the controller tells it of a change.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use taffrail_control::session::{
     ClusterUpdate, LogState, PartitionRecord, RefusedIsr, ReplicaHealth, SliceDigest, ToController,
 };
 use taffrail_control::slices::topic_slice;
-use taffrail_log::{CheckpointError, TopicPartition};
+use taffrail_log::{CheckpointError, TopicPartition, is_out_of_space};
 use taffrail_protocol::Uuid;
 use taffrail_replication::brokers;
-use taffrail_replication::disk::logs::Positions;
+use taffrail_replication::disk::logs::{Checkpointed, Positions};
 use taffrail_replication::disk::opening::Opening;
 use taffrail_replication::partition::{Effects, Partition};
 use taffrail_replication::topics::{self, Gone};
 
+use super::lifecycle::DIR;
 use super::{Replica, Serving, Token};
 use crate::checks::Tp;
 use crate::net::Node;
@@ -47,7 +49,8 @@ impl Serving {
                     log_start_offset: log.log_start_offset(),
                     high_watermark: replica.partition.high_watermark(),
                 };
-                (TopicPartition::new(replica.name.as_str(), tp.1), positions)
+                let partition = TopicPartition::new(replica.name.as_str(), tp.1);
+                Checkpointed { partition, path: log.dir().to_owned(), positions }
             };
             self.replicas.iter().map(positions).collect()
         })
@@ -175,11 +178,30 @@ impl World {
             };
         }
         // Made durable before they are counted on; where that fails the disk has failed, and the log says so soon.
-        let _ = serving.logs.dir().sync();
+        serving.logs.dirs().for_each(|dir| drop(dir.sync()));
         for note in notes {
             self.note(&[30, id as u64], || format!("broker {id}: {note}"));
         }
         self.take_roles(id, records);
+    }
+
+    /// Its disk has room again: logs that found none are opened anew, and what could not be acted on is. False where that
+    /// does not help.
+    pub fn broker_heals(&mut self, id: i32) -> bool {
+        let now_ms = self.clock(Node::Broker(id));
+        let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else {
+            return false;
+        };
+        let mut effects = Effects::new();
+        let heal = |replica: &mut Replica| replica.partition.heal(now_ms, &mut effects).is_ok();
+        let healed = !serving.renewing && serving.replicas.values_mut().all(heal);
+        let records: Vec<PartitionRecord> = serving.records.values().cloned().collect();
+        self.carry_out(id, effects);
+        if healed {
+            self.note(&[52, id as u64], || format!("broker {id}: its logs take writes again"));
+            self.act_on(id, &records);
+        }
+        healed
     }
 
     fn take_roles(&mut self, id: i32, records: &[PartitionRecord]) {
@@ -202,8 +224,8 @@ impl World {
                 errors.push(error.to_string());
             }
         }
-        if noted.is_err() {
-            let _ = serving.logs.strike_out_note();
+        if noted.as_ref().is_err_and(|error| !is_out_of_space(error.source())) {
+            let _ = serving.logs.strike_out_note(Path::new(DIR));
         }
         for error in errors {
             self.note(&[31, id as u64], || format!("broker {id}: {error}"));

@@ -194,8 +194,9 @@ fn read_one(
     let Some(partition) = topic.partition(asked.partition) else {
         return Found::failed(asked, Some(topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     };
-    let Some(replica) = partition.replica.clone() else {
-        return Found::failed(asked, Some(topic), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let replica = match partition.replica() {
+        Ok(replica) => Arc::clone(replica),
+        Err(code) => return Found::failed(asked, Some(topic), code),
     };
     let preferred = rack.and_then(|rack| rack.preferred_replica(partition));
     let mut partition = replica.lock();
