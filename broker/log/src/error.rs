@@ -110,8 +110,9 @@ pub struct Poisoned {
     pub action: &'static str,
     /// Why it failed.
     pub source: Arc<io::Error>,
-    /// Whether it was a sync: then what was written before may be lost as well.
-    pub in_sync: bool,
+    /// Whether more is in doubt than what was to be written: after a sync that failed, what was written before may be lost as
+    /// well.
+    pub in_doubt: bool,
 }
 
 impl Poisoned {
@@ -123,8 +124,14 @@ impl Poisoned {
     /// Whether everything that was appended before is still there: the disk had no room for what was to be written, and
     /// that alone is missing. Such a log can be [opened anew](crate::Log::heal) in place.
     pub fn lost_nothing(&self) -> bool {
-        self.is_out_of_space() && !self.in_sync
+        self.is_out_of_space() && !self.in_doubt
     }
+}
+
+/// A sync that failed. Where it found no room, what was written before is in doubt: that is another error than a write
+/// that found none.
+pub(crate) fn synced(result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| if is_out_of_space(&error) { io::Error::other(error) } else { error })
 }
 
 /// Whether a disk or a quota is full.

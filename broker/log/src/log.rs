@@ -346,16 +346,16 @@ impl<S: Storage> Log<S> {
         result.map_err(|source| self.poison(action, source, false))
     }
 
-    /// As [`guard`](Self::guard), where a sync is part of the action.
-    fn guard_sync<T>(&mut self, action: &'static str, result: io::Result<T>) -> Result<T, Poisoned> {
+    /// As [`guard`](Self::guard), where all is in doubt that the log had.
+    fn guard_all<T>(&mut self, action: &'static str, result: io::Result<T>) -> Result<T, Poisoned> {
         result.map_err(|source| self.poison(action, source, true))
     }
 
-    /// The first reason stays, but that a sync failed is not forgotten: nothing may be believed then.
-    fn poison(&mut self, action: &'static str, source: io::Error, in_sync: bool) -> Poisoned {
+    /// The first reason stays, but more may come to be in doubt.
+    fn poison(&mut self, action: &'static str, source: io::Error, in_doubt: bool) -> Poisoned {
         let (dir, source) = (self.home.dir.clone(), Arc::new(source));
-        let poisoned = self.poisoned.get_or_insert(Poisoned { dir, action, source, in_sync });
-        poisoned.in_sync |= in_sync;
+        let poisoned = self.poisoned.get_or_insert(Poisoned { dir, action, source, in_doubt });
+        poisoned.in_doubt |= in_doubt;
         poisoned.clone()
     }
 

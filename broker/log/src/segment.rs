@@ -9,6 +9,7 @@ use taffrail_protocol::record_batch::{BatchHeader, TimestampType};
 
 use crate::cleaner::plan::SegmentState;
 use crate::config::LogConfig;
+use crate::error::synced;
 use crate::names::SegmentFile;
 use crate::offset_index::{self, OffsetIndex, OffsetPosition};
 use crate::scan::{Check, Damage, Found, Scan};
@@ -376,7 +377,7 @@ impl<S: Storage> Segment<S> {
         transaction_index::truncate_to(&home.storage, &home.dir, self.base_offset, end)?;
         let file = self.writer(home)?;
         file.set_len(size)?;
-        file.sync()?;
+        synced(file.sync())?;
         if size == 0 {
             self.created_ms = now_ms;
             self.first_timestamp = None;

@@ -149,3 +149,30 @@ fn a_log_that_begins_anew_is_not_taken_for_what_was_deleted() {
     assert!(storage.len_of(&dir().join(index)).unwrap().is_some(), "the new segment's index stays");
     assert_eq!(everything(&mut log), all);
 }
+
+#[test]
+fn a_log_that_heals_in_place_has_what_is_left_of_deleted_segments_removed() {
+    for swept in [false, true] {
+        let storage = MemoryStorage::new();
+        let mut log = with_segments(&storage, 3);
+        log.retain(120, NOW + 2600).unwrap().unwrap();
+        assert!(log.delete_old_segments().unwrap() > 0);
+        if swept {
+            log.begin_sweep(NOW, false).unwrap().run().unwrap();
+        }
+        let (bytes, start) = (everything(&mut log), log.log_start_offset());
+        let (operation, effect) = (Operation::Write, Effect::NoSpace);
+        storage.inject(Fault { operation, after: 0, name_ends_with: ".log".to_owned(), effect });
+        let batch = Batch::of(1).timestamp(NOW + 3000);
+        assert!(common::try_append(&mut log, &batch, 0).is_err());
+        log.heal(NOW).unwrap().unwrap();
+        assert_eq!((log.log_start_offset(), everything(&mut log)), (start, bytes));
+        if let Some(sweep) = log.begin_sweep(NOW, true) {
+            sweep.run().unwrap();
+        }
+        assert_eq!(count(&storage, ".deleted"), 0);
+        let base_offsets = log.segment_base_offsets().count();
+        assert_eq!(count(&storage, ".index"), base_offsets, "and no other's file is gone");
+        append(&mut log, &batch);
+    }
+}

@@ -247,3 +247,48 @@ fn a_truncation_that_failed_leaves_nothing_to_read_behind_the_end() {
         assert_eq!(everything(&mut log), before);
     }
 }
+
+#[test]
+fn a_truncation_that_found_no_room_ends_when_the_log_heals() {
+    let mut struck = 0;
+    for operation in [Operation::Write, Operation::Open, Operation::SetLen, Operation::Sync] {
+        for (after, offset) in [(0, 3), (1, 3), (0, 4), (1, 4), (2, 4), (3, 4)] {
+            let storage = MemoryStorage::new();
+            let config = LogConfig { segment_bytes: 400, index_interval_bytes: 1, ..config() };
+            let mut log = create(&storage, config);
+            for value in 0..20 {
+                append(&mut log, &Batch::of(2).value(value));
+            }
+            storage.inject(Fault { after, ..fault(operation, "", Effect::NoSpace) });
+            if log.truncate_to(offset, NOW).is_ok() {
+                continue;
+            }
+            storage.clear_faults();
+            struck += 1;
+            match log.heal(NOW) {
+                Ok(healed) => assert!(healed.is_some()),
+                Err(error) => {
+                    assert!(matches!(error, HealError::NotHealable(_)), "{operation:?} {after}: {error}");
+                    assert_eq!(operation, Operation::Sync);
+                    continue;
+                }
+            }
+            let end = log.log_end_offset();
+            assert!((offset - 1..=offset).contains(&end), "{operation:?} {after}: {end}");
+            let batches = taffrail_protocol::record_batch::Batches::new(&everything(&mut log)).count();
+            assert_eq!(batches as i64, end / 2);
+            append(&mut log, &Batch::of(2));
+        }
+    }
+    assert!(struck > 8, "{struck}");
+}
+
+#[test]
+fn a_log_that_was_to_begin_anew_and_found_no_room_does_not_heal_in_place() {
+    let storage = MemoryStorage::new();
+    let mut log = create(&storage, config());
+    append(&mut log, &Batch::of(2));
+    storage.inject(fault(Operation::Open, ".log", Effect::NoSpace));
+    assert!(log.truncate_fully_and_start_at(9, NOW).is_err());
+    assert!(matches!(log.heal(NOW), Err(HealError::NotHealable(_))));
+}

@@ -117,7 +117,7 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// When the flush failed, or the log was poisoned meanwhile.
     pub fn finish_flush(&mut self, flushed: FlushResult, now_ms: i64) -> Result<(), Poisoned> {
-        self.guard_sync("syncing", flushed.result)?;
+        self.guard_all("syncing", flushed.result)?;
         self.check_writable()?;
         self.last_flush_ms = now_ms;
         if flushed.generation != self.generation {

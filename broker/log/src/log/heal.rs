@@ -1,5 +1,7 @@
 //! Opening a log anew in place, after the disk had no room for a write and has again.
 
+use std::sync::Arc;
+
 use crate::error::HealError;
 use crate::log::{Log, OpenMode};
 use crate::recovery::RecoveryReport;
@@ -35,12 +37,16 @@ impl<S: Storage> Log<S> {
                 recovered_end: healed.log_end_offset,
             });
         }
+        // A truncation that found no room halfway is ended by this; it may have been meant for the middle of a batch.
         healed.truncate_to(self.log_end_offset, now_ms)?;
         healed.highest_recovery_point = healed.highest_recovery_point.max(self.highest_recovery_point);
+        healed.cleaned_to = self.cleaned_to.min(healed.log_end_offset);
+        // What is left of deleted segments is as it was.
+        healed.deleted = Arc::clone(&self.deleted);
         // A flush that was begun before says nothing of this one.
         healed.generation = self.generation.max(healed.generation) + 1;
         assert!(
-            healed.log_end_offset == self.log_end_offset && healed.log_start_offset == self.log_start_offset,
+            healed.log_end_offset <= self.log_end_offset && healed.log_start_offset == self.log_start_offset,
             "the log in {} went from {}..{} to {}..{} when it was opened anew",
             self.home.dir.display(),
             self.log_start_offset,

@@ -1,7 +1,7 @@
 //! Taking records back: at the end, where a leader says so, and at the start, where they were deleted.
 
 use super::Log;
-use crate::error::Poisoned;
+use crate::error::{Poisoned, synced};
 use crate::names::SegmentFile;
 use crate::recovery::{self, ReplayBounds};
 use crate::segment::Segment;
@@ -66,7 +66,7 @@ impl<S: Storage> Log<S> {
         while self.segments.len() > keep + 1 {
             self.segments.pop().map_or(Ok(()), |segment| segment.remove(&self.home))?;
         }
-        self.home.storage.sync_dir(&self.home.dir)
+        synced(self.home.storage.sync_dir(&self.home.dir))
     }
 
     /// After a truncation that failed halfway, what is left is served up to the end of the segments that remain.
@@ -80,7 +80,7 @@ impl<S: Storage> Log<S> {
         let start = self.log_start_offset;
         self.log_end_offset = offset.min(self.log_end_offset).max(start);
         self.lower_recovery_point(self.log_end_offset);
-        self.guard_sync("truncating", failed)
+        self.guard("truncating", failed)
     }
 
     pub(super) fn lower_recovery_point(&mut self, end: i64) {
@@ -95,6 +95,15 @@ impl<S: Storage> Log<S> {
     /// When the log is or becomes poisoned.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now_ms: i64) -> Result<(), Poisoned> {
         self.check_writable()?;
+        self.begin_anew_at(offset, now_ms).inspect_err(|_| {
+            // What is on the disk is neither the old log nor the new one.
+            if let Some(poisoned) = &mut self.poisoned {
+                poisoned.in_doubt = true;
+            }
+        })
+    }
+
+    fn begin_anew_at(&mut self, offset: i64, now_ms: i64) -> Result<(), Poisoned> {
         self.generation += 1;
         self.recent.clear();
         self.mapped.clear();

@@ -11,6 +11,8 @@ use taffrail_log::DiskSpace;
 const MOST_OF_DISK: u64 = 20;
 /// A directory looks full until this much more than the reserve is free: half of it.
 const HYSTERESIS: u64 = 2;
+/// A directory that is full does not have room again with less than this, whatever the reserve. Bytes.
+const LEAST_ROOM: u64 = 1024 * 1024;
 /// The pace at which a disk is reckoned to be filled, by all logs together. Bytes a second.
 const FASTEST_FILL: u64 = 2 * 1024 * 1024 * 1024;
 /// The longest and the shortest time between two looks.
@@ -37,7 +39,10 @@ impl SpaceWatch {
     pub fn look(&mut self, now_ms: i64, space: &DiskSpace, configured_bytes: u64) -> bool {
         let reserve = reserve(configured_bytes, space.total_bytes);
         let refused = self.refused_ms.is_some_and(|at| (at..at + REFUSED_FOR_MS).contains(&now_ms));
-        let needed = if self.full { reserve + reserve / HYSTERESIS } else { reserve };
+        let needed = match self.full {
+            true => (reserve + reserve / HYSTERESIS).max(LEAST_ROOM),
+            false => reserve,
+        };
         self.full = refused || space.free_bytes < needed;
         self.full
     }
@@ -108,6 +113,15 @@ mod tests {
         assert!(!watch.look(11_000, &free(1000), 64 * MIB));
         watch.refused(20_000);
         assert!(!watch.look(19_000, &free(1000), 64 * MIB), "a clock that was set back holds up nobody");
+    }
+
+    #[test]
+    fn without_a_reserve_a_disk_that_refused_a_write_is_full_until_there_is_some_room() {
+        let mut watch = SpaceWatch::default();
+        assert!(!watch.look(0, &free(0), 0));
+        watch.refused(0);
+        assert!(watch.look(20_000, &free(0), 0));
+        assert!(!watch.look(21_000, &free(1), 0));
     }
 
     #[test]

@@ -39,6 +39,9 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         }
         self.failure_told = false;
         self.flush_asked = false;
+        // A truncation may have been cut short, before what was lost by it was.
+        self.high_watermark =
+            self.high_watermark.clamp(self.log.log_start_offset(), self.log.log_end_offset());
         // What a role begins with may not have been written.
         let begun = match &self.role {
             Role::Leader(_) => self.log.assign_leader_epoch(self.record.leader_epoch),
