@@ -23,8 +23,10 @@ pub const OLDEST_CONTRACT_VERSION: u32 = 1;
 
 /// In [`FromController::Registered`]: the controller takes [`ToController::PartitionSizes`].
 pub const PARTITION_SIZES: &str = "partition-sizes";
+/// In [`FromController::Registered`]: the controller takes [`ToController::LogDirs`].
+pub const LOG_DIRS: &str = "log-dirs";
 /// What controllers of this release can do beyond the contract's version.
-pub const CONTROLLER_FEATURES: [&str; 1] = [PARTITION_SIZES];
+pub const CONTROLLER_FEATURES: [&str; 2] = [PARTITION_SIZES, LOG_DIRS];
 
 /// Whether this release and one that speaks up to `theirs` understand each other: they work one release apart, in both
 /// directions, and then speak the older one's version.
@@ -181,6 +183,14 @@ pub enum ToController {
         /// The sizes.
         partitions: Vec<PartitionSize>,
     },
+    /// How the broker's log directories are: in each session, and when one is another. For people: what follows for partitions
+    /// is told with [`ToController::Health`]. Only for a controller with the feature [`LOG_DIRS`].
+    LogDirs {
+        /// The incarnation that the registration was answered with.
+        incarnation: u64,
+        /// Those that take no writes; with all others nothing is wrong.
+        dirs: Vec<LogDirHealth>,
+    },
     /// The broker is about to stop and asks that leadership leaves it.
     ControlledShutdown {
         /// The incarnation that the registration was answered with.
@@ -335,6 +345,26 @@ pub enum LogState {
         /// The sentence that the broker logged.
         reason: String,
     },
+}
+
+/// A log directory that takes no writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDirHealth {
+    /// Where it is.
+    pub path: String,
+    /// Why.
+    pub state: LogDirState,
+    /// The sentence that the broker logged.
+    pub reason: String,
+}
+
+/// Why a log directory takes no writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogDirState {
+    /// There is no room for records. It takes writes again by itself when there is.
+    Full,
+    /// It is out of service until the broker is started again.
+    Failed,
 }
 
 /// How far a follower is behind its leader.

@@ -166,7 +166,8 @@ impl MetricsSource for Broker {
                 let Some(replica) = partition.replica.as_ref().map(|replica| replica.lock()) else {
                     continue;
                 };
-                sample.offline_replicas += u64::from(replica.log().poisoned().is_some());
+                sample.offline_replicas +=
+                    u64::from(replica.log().poisoned().is_some() || replica.held().is_some());
                 if replica.led_epoch().is_none() || partition.record.replicas.len() < 2 {
                     continue;
                 }

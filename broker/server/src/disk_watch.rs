@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taffrail_log::{DiskSpace, FileStorage, Poisoned, Storage, names};
+use taffrail_log::{DiskSpace, FileStorage, Poisoned, Storage, Sweep, names};
 use taffrail_replication::disk::logs::Condition;
 use taffrail_replication::disk::space::{self, SpaceWatch};
 use taffrail_replication::partition::Effects;
@@ -133,6 +133,9 @@ impl Watched {
                 news |= heal(broker, key, &replica, &mut effects);
             }
             carry_out(&mut effects);
+            if matches!(condition, Condition::Full(_)) {
+                sweep(broker, key, &replica);
+            }
             if news {
                 broker.errands.reports.push(key);
             }
@@ -184,6 +187,14 @@ fn tell(dir: &ServedLogDir, before: &Condition, now: &Condition) {
             tracing::info!("{} has room again: its logs take writes", dir.path.display());
         }
         Condition::Online => {}
+    }
+}
+
+/// Deleted segments are not kept any longer: the room is needed.
+fn sweep(broker: &Broker, key: PartitionKey, replica: &Replica) {
+    let sweep = replica.lock().log().begin_sweep(clock::now_ms(), true);
+    if let Some(Err(error)) = sweep.map(Sweep::run) {
+        tracing::error!("{}: deleted segments cannot be removed: {error}", broker.cluster.name(key));
     }
 }
 

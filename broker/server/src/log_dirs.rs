@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use taffrail_control::session::{LogDirHealth, LogDirState};
 use taffrail_log::DiskSpace;
 use taffrail_protocol::Uuid;
 use taffrail_replication::disk::logs::Condition;
@@ -55,6 +56,17 @@ impl ServedLogDir {
     /// How it is.
     pub fn status(&self) -> DirStatus {
         self.status.borrow().clone()
+    }
+
+    /// What the controller is told of it, if it takes no writes.
+    pub fn health(&self) -> Option<LogDirHealth> {
+        let (state, reason) = match self.status().condition {
+            Condition::Online => return None,
+            Condition::Full(reason) => (LogDirState::Full, reason),
+            Condition::Failed(reason) => (LogDirState::Failed, reason),
+        };
+        let path = self.path.to_string_lossy().into_owned();
+        Some(LogDirHealth { path, state, reason: reason.to_string() })
     }
 
     /// Changes how it is. A directory that has failed stays so.

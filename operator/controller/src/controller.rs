@@ -295,6 +295,7 @@ impl Controller {
             ToController::Health { incarnation, full, replicas } => {
                 self.on_health(session, incarnation, full, replicas);
             }
+            ToController::LogDirs { incarnation, dirs } => self.on_log_dirs(session, incarnation, dirs),
             ToController::PartitionSizes { incarnation, partitions } => {
                 self.on_partition_sizes(session, incarnation, partitions);
             }

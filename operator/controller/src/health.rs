@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_control::session::{FollowerLag, LogState, ReplicaHealth};
+use taffrail_control::session::{FollowerLag, LogDirHealth, LogState, ReplicaHealth};
 use taffrail_protocol::Uuid;
 
 use crate::controller::Controller;
 use crate::message::SessionId;
 use crate::model::Member;
+
+/// Of so many log directories of a broker is remembered what it said.
+const MOST_LOG_DIRS: usize = 100;
 
 /// Why a replica's log cannot be counted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Replica {
 #[derive(Debug, Default)]
 pub struct Health {
     replicas: BTreeMap<(Uuid, i32), Vec<Replica>>,
+    /// Log directories that take no writes, by broker. For people; nothing is decided from it.
+    log_dirs: BTreeMap<i32, Vec<LogDirHealth>>,
     bad: BTreeMap<(Uuid, i32), Vec<(Member, BadLog)>>,
 }
 
@@ -62,6 +67,11 @@ impl Health {
     pub fn replicas(&self) -> impl Iterator<Item = (Uuid, i32, &Replica)> {
         let each = self.replicas.iter();
         each.flat_map(|((id, partition), all)| all.iter().map(|replica| (*id, *partition, replica)))
+    }
+
+    /// The log directories that take no writes, by broker.
+    pub fn log_dirs(&self) -> &BTreeMap<i32, Vec<LogDirHealth>> {
+        &self.log_dirs
     }
 
     /// How many logs are missing or take no writes.
@@ -171,8 +181,19 @@ impl Controller {
         self.look_again(changed);
     }
 
+    pub(crate) fn on_log_dirs(&mut self, session: SessionId, incarnation: u64, mut dirs: Vec<LogDirHealth>) {
+        let Some(member) = self.speaker(session, incarnation) else { return };
+        dirs.truncate(MOST_LOG_DIRS);
+        if dirs.is_empty() {
+            self.health.log_dirs.remove(&member.broker_id);
+        } else {
+            self.health.log_dirs.insert(member.broker_id, dirs);
+        }
+    }
+
     /// Forgets what an earlier life of the broker said.
     pub(crate) fn forget_health(&mut self, broker_id: i32) {
+        self.health.log_dirs.remove(&broker_id);
         let changed = self.health.forget_broker(broker_id);
         self.look_again(changed);
     }

@@ -101,6 +101,9 @@ pub fn to_controller(message: proto::ToController) -> Read<(s::ToController, boo
         M::PartitionSizes(proto::PartitionSizes { incarnation, partitions }) => {
             s::ToController::PartitionSizes { incarnation, partitions: all(partitions, partition_size)? }
         }
+        M::LogDirs(proto::LogDirs { incarnation, dirs }) => {
+            s::ToController::LogDirs { incarnation, dirs: all(dirs, log_dir)? }
+        }
         M::ControlledShutdown(proto::ControlledShutdown { incarnation }) => {
             s::ToController::ControlledShutdown { incarnation }
         }
@@ -190,6 +193,15 @@ fn log_end(end: proto::LogEnd) -> Read<s::LogEnd> {
         last_epoch: end.last_epoch,
         end_offset: end.end_offset,
     })
+}
+
+fn log_dir(dir: proto::LogDirHealth) -> Read<s::LogDirHealth> {
+    let state = match dir.state() {
+        proto::LogDirState::Full => s::LogDirState::Full,
+        proto::LogDirState::Failed => s::LogDirState::Failed,
+        proto::LogDirState::Unspecified => return Err(missing("state")),
+    };
+    Ok(s::LogDirHealth { path: dir.path, state, reason: dir.reason })
 }
 
 fn partition_size(size: proto::PartitionSize) -> Read<s::PartitionSize> {

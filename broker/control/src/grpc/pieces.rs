@@ -153,6 +153,9 @@ impl Pieces for ToController {
                     M::PartitionSizes(proto::PartitionSizes { incarnation, partitions })
                 })
             }
+            Self::LogDirs { incarnation, dirs } => to_pieces(dirs.into_iter().map(to::log_dir), |dirs| {
+                M::LogDirs(proto::LogDirs { incarnation, dirs })
+            }),
             Self::ControlledShutdown { incarnation } => {
                 one(M::ControlledShutdown(proto::ControlledShutdown { incarnation }))
             }
@@ -198,6 +201,11 @@ impl Pieces for ToController {
                 Self::PartitionSizes { incarnation: a, partitions },
                 Self::PartitionSizes { incarnation: b, partitions: later },
             ) if *a == b => partitions.extend(later),
+            (Self::LogDirs { incarnation: a, dirs }, Self::LogDirs { incarnation: b, dirs: later })
+                if *a == b =>
+            {
+                dirs.extend(later)
+            }
             _ => return false,
         }
         true

@@ -148,6 +148,8 @@ fn every_message_to_the_controller_arrives_as_it_was_sent() {
         log_end_offset: 4,
         followers: vec![FollowerLag { broker_id: 1, records: 2, ms: 3 }],
     };
+    let log_dir = |state| LogDirHealth { path: "/data".into(), state, reason: "full".into() };
+    let log_dirs = [LogDirState::Full, LogDirState::Failed].map(log_dir).to_vec();
     let states = [LogState::Online, LogState::Missing, LogState::Failed { reason: "full".into() }];
     let end = LogEnd { topic_id: id(1), partition: 2, last_epoch: -1, end_offset: 0 };
     let mut messages = vec![
@@ -169,6 +171,8 @@ fn every_message_to_the_controller_arrives_as_it_was_sent() {
         ToController::Health { incarnation, full: true, replicas: states.map(health).to_vec() },
         ToController::LogEnds { incarnation, query_id: 1, ends: vec![end] },
         ToController::PartitionSizes { incarnation, partitions: vec![size(u64::MAX)] },
+        ToController::LogDirs { incarnation, dirs: vec![] },
+        ToController::LogDirs { incarnation, dirs: log_dirs },
         ToController::ControlledShutdown { incarnation },
     ];
     let requests = requests().into_iter().zip(1..);

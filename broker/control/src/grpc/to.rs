@@ -98,6 +98,15 @@ pub(super) fn log_end(end: s::LogEnd) -> proto::LogEnd {
     proto::LogEnd { topic_id: uuid(topic_id), partition, last_epoch, end_offset }
 }
 
+pub(super) fn log_dir(dir: s::LogDirHealth) -> proto::LogDirHealth {
+    let s::LogDirHealth { path, state, reason } = dir;
+    let state = match state {
+        s::LogDirState::Full => proto::LogDirState::Full,
+        s::LogDirState::Failed => proto::LogDirState::Failed,
+    };
+    proto::LogDirHealth { path, state: state.into(), reason }
+}
+
 pub(super) fn partition_size(size: s::PartitionSize) -> proto::PartitionSize {
     let s::PartitionSize { topic_id, partition, size_bytes } = size;
     proto::PartitionSize { topic_id: uuid(topic_id), partition, size_bytes }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_control::session::{
-    LogEnd, LogState, Member, PARTITION_SIZES, RefusedIsr, ReplicaHealth, ToController,
+    LOG_DIRS, LogDirHealth, LogEnd, LogState, Member, PARTITION_SIZES, RefusedIsr, ReplicaHealth,
+    ToController,
 };
 use taffrail_log::FileStorage;
 use taffrail_replication::partition::{Effects, Partition};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{PartitionKey, Replica, TopicPartition};
+use crate::log_dirs::ServedLogDir;
 use crate::replication::sizes::{Led, ToldSizes};
 use crate::waiter::{PartitionWaiter, carry_out};
 
@@ -41,6 +43,8 @@ pub struct Reporter {
     /// What the controller was told of those that are not well.
     told: BTreeMap<PartitionKey, ReplicaHealth>,
     sizes: ToldSizes,
+    /// What the controller was told of log directories in this session.
+    told_dirs: Option<Vec<LogDirHealth>>,
 }
 
 /// Reports until `stop` changes.
@@ -58,14 +62,23 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
                 tokio::time::sleep(GATHER).await;
                 reporter.propose().await;
             }
-            keys = errands.reports.take() => reporter.tell_of(keys).await,
+            keys = errands.reports.take() => {
+                // Why comes before what follows from it.
+                reporter.tell_log_dirs().await;
+                reporter.tell_of(keys).await;
+            }
             () = errands.renewed.notified() => {
+                reporter.told_dirs = None;
+                reporter.tell_log_dirs().await;
                 reporter.tell_all(true).await;
                 reporter.sizes = ToldSizes::default();
                 sizes.reset_after(SIZES_AT_FIRST);
             }
             _ = tick.tick() => look_at_followers(&reporter.broker),
-            _ = health.tick() => reporter.tell_all(false).await,
+            _ = health.tick() => {
+                reporter.tell_log_dirs().await;
+                reporter.tell_all(false).await;
+            }
             _ = sizes.tick() => reporter.tell_sizes().await,
             _ = stop.changed() => return,
         }
@@ -75,7 +88,7 @@ pub async fn run(mut reporter: Reporter, mut stop: watch::Receiver<bool>) {
 impl Reporter {
     /// For the replicas of `me`. Nothing was told yet.
     pub fn new(broker: Arc<Broker>, me: Member) -> Self {
-        Self { broker, me, told: BTreeMap::new(), sizes: ToldSizes::default() }
+        Self { broker, me, told: BTreeMap::new(), sizes: ToldSizes::default(), told_dirs: None }
     }
 
     async fn propose(&self) {
@@ -83,6 +96,19 @@ impl Reporter {
         if !proposals.is_empty() {
             let incarnation = self.me.incarnation;
             self.broker.controller.tell(ToController::ProposeIsr { incarnation, proposals }).await;
+        }
+    }
+
+    /// Tells which log directories take no writes, where that is news.
+    async fn tell_log_dirs(&mut self) {
+        let dirs: Vec<LogDirHealth> = self.broker.log_dirs.iter().filter_map(ServedLogDir::health).collect();
+        if self.told_dirs.as_ref() == Some(&dirs) {
+            return;
+        }
+        let (incarnation, news) = (self.me.incarnation, dirs.clone());
+        let message = ToController::LogDirs { incarnation, dirs };
+        if self.broker.controller.tell_if_known(LOG_DIRS, message).await {
+            self.told_dirs = Some(news);
         }
     }
 
@@ -118,9 +144,11 @@ impl Reporter {
             let Some(poisoned) = replica.log().poisoned().cloned() else { return };
             (poisoned, self.broker.log_dirs.of(replica.log().dir()))
         };
-        if !self.told.contains_key(&key) {
-            tracing::error!("{}: {poisoned}; it takes no writes any more", self.broker.cluster.name(key));
+        let failed = LogState::Failed { reason: poisoned.to_string() };
+        if self.told.get(&key).is_some_and(|told| told.log == failed) {
+            return;
         }
+        tracing::error!("{}: {poisoned}; it takes no writes any more", self.broker.cluster.name(key));
         match dir {
             Some(dir) if poisoned.is_out_of_space() => self.broker.log_dirs.refused(dir),
             _ => self.broker.log_dirs.look_soon(),

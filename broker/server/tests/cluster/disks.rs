@@ -74,8 +74,11 @@ fn a_leader_without_room_gives_way_and_is_in_sync_again_by_itself_when_there_is_
     dirs.refused(dirs.at(&cluster.log_dir(full, 0)).unwrap());
     leads_elsewhere(&cluster, "t", full);
     assert!(matches!(condition(&cluster, full, 0), Condition::Full(_)));
+    let told = |dirs: &[(i32, usize)]| cluster.told_dirs() == dirs.iter().copied().collect();
+    eventually("the controller hears why", || told(&[(full as i32, 1)]));
     produce(&producer, "t", &numbers(100..200)).unwrap();
     eventually("it has room again", || condition(&cluster, full, 0) == Condition::Online);
+    eventually("the controller hears that it is over", || told(&[]));
     cluster.in_sync("t", 0);
     assert_eq!(consume(&cluster, "t", &[]), numbers(0..200));
 }

@@ -1,5 +1,6 @@
 //! The cluster: a controller, and brokers that are stopped and started again on their data.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,6 +154,12 @@ impl Cluster {
 
     pub fn topic_id(&self, topic: &str) -> Uuid {
         self.running().find_map(|broker| broker.broker.cluster.topic(topic)).unwrap().id
+    }
+
+    /// The log directories that take no writes, as the controller was told: by broker, how many.
+    pub fn told_dirs(&self) -> BTreeMap<i32, usize> {
+        let told = self.runtime.block_on(self.controller.handle().log_dirs()).unwrap();
+        told.into_iter().map(|(id, dirs)| (id, dirs.len())).collect()
     }
 
     /// A broker's replica of a partition.

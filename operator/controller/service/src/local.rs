@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use taffrail_control::session::{self, BrokerEnd, FromController, ToController, TopicWish};
+use taffrail_control::session::{self, BrokerEnd, FromController, LogDirHealth, ToController, TopicWish};
 use taffrail_control::topic_config;
 use taffrail_controller::directory::Directory;
 use taffrail_controller::message::{Input, Output, SessionId};
@@ -131,11 +131,20 @@ enum Arrival {
     /// Another controller is the active one; its address, if it is known.
     Deposed(Option<String>),
     /// It is to be remembered which object wishes for a topic.
-    Wished { topic: String, topic_id: Uuid, wish: Option<TopicWish> },
+    Wished {
+        topic: String,
+        topic_id: Uuid,
+        wish: Option<TopicWish>,
+    },
     /// A broker says something.
-    Said { session: SessionId, message: Box<ToController> },
+    Said {
+        session: SessionId,
+        message: Box<ToController>,
+    },
     /// A broker hung up.
-    HungUp { session: SessionId },
+    HungUp {
+        session: SessionId,
+    },
     /// The store says something.
     News(StoreNews),
     /// Time passed.
@@ -144,6 +153,7 @@ enum Arrival {
     Summarize(oneshot::Sender<Summary>),
     /// Somebody wants to know how large topics are.
     TopicSizes(oneshot::Sender<BTreeMap<Uuid, u64>>),
+    LogDirs(oneshot::Sender<BTreeMap<i32, Vec<LogDirHealth>>>),
     /// No more inputs are to be taken.
     Stop,
 }
@@ -240,6 +250,13 @@ impl ControllerHandle {
     pub async fn topic_sizes(&self) -> Option<BTreeMap<Uuid, u64>> {
         let (sender, receiver) = oneshot::channel();
         self.inbox.send(Arrival::TopicSizes(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// The log directories that take no writes, by broker, as brokers last said. `None` if the controller has stopped.
+    pub async fn log_dirs(&self) -> Option<BTreeMap<i32, Vec<LogDirHealth>>> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Arrival::LogDirs(sender)).await.ok()?;
         receiver.await.ok()
     }
 
@@ -447,6 +464,11 @@ impl<S: AskStore> Shell<S> {
             Arrival::TopicSizes(asker) => {
                 // The asker may have gone away.
                 let _ = asker.send(self.machine.topic_sizes());
+                return true;
+            }
+            Arrival::LogDirs(asker) => {
+                // The asker may have gone away.
+                let _ = asker.send(self.machine.health().log_dirs().clone());
                 return true;
             }
             Arrival::News(StoreNews::Answered(answer)) => {

@@ -6,6 +6,7 @@ mod administration;
 mod cluster;
 mod controllers;
 mod directory;
+mod disks;
 mod elections;
 mod fencing;
 mod proposals;
