@@ -12,6 +12,7 @@ pub mod claims;
 pub mod cordon;
 pub mod defaults;
 pub mod directory;
+pub mod disks;
 pub mod drain;
 pub mod dynamic;
 pub mod facts;

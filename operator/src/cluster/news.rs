@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use taffrail_crds::condition::READY;
 
-use super::status::{PAUSED, PROGRESSING, ROLL_FAILED};
+use super::status::{DISK_FAILED, DISK_FULL, PAUSED, PROGRESSING, ROLL_FAILED};
 use crate::events::News;
 
 /// Reasons not to be ready that are a part of life.
@@ -44,10 +44,14 @@ pub fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
             PROGRESSING if is && !was && condition.reason == "Rolling" => {
                 news.push(told(false, "RollStarted"))
             }
-            ROLL_FAILED => news.push(told(true, ROLL_FAILED)),
+            ROLL_FAILED | DISK_FULL | DISK_FAILED => news.push(told(true, &condition.type_)),
             PAUSED => news.push(told(false, PAUSED)),
             _ => {}
         }
+    }
+    if find(before, DISK_FULL).is_some() && find(after, DISK_FULL).is_none() {
+        let note = "every broker's disk has room again".to_owned();
+        news.push(News { warning: false, reason: "DiskHasRoom".to_owned(), action: "Reconcile", note });
     }
     if find(before, PAUSED).is_some() && find(after, PAUSED).is_none() {
         let note = "the pause is over".to_owned();
@@ -97,6 +101,10 @@ mod tests {
         assert_eq!(told(&roll, &rest), []);
         let failed = [condition(ROLL_FAILED, "True", "PodFailed"), condition(READY, "False", ROLL_FAILED)];
         assert_eq!(told(&roll, &failed), [(true, ROLL_FAILED.to_owned())]);
+        let full = [condition(DISK_FULL, "True", "NoRoom")];
+        assert_eq!(told(&[], &full), [(true, DISK_FULL.to_owned())]);
+        assert_eq!(told(&full, &full), []);
+        assert_eq!(told(&full, &[]), [(false, "DiskHasRoom".to_owned())]);
         let paused = [condition(PAUSED, "True", "Asked")];
         assert_eq!(told(&[], &paused), [(false, PAUSED.to_owned())]);
         assert_eq!(told(&paused, &[]), [(false, "Resumed".to_owned())]);

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Api, Client, ResourceExt};
+use taffrail_control::session::LogDirHealth;
 use taffrail_crds::ClusterState;
 
 use super::build::names::TEMPLATES;
@@ -33,6 +34,8 @@ pub struct Observation {
     pub claims: Claims,
     /// What the controller has published, once it has read its state.
     pub facts: Option<Facts>,
+    /// The log directories that take no writes, by broker; `None` while nobody tells.
+    pub log_dirs: Option<BTreeMap<i32, Vec<LogDirHealth>>>,
     /// The id that clients know the cluster by.
     pub cluster_id: Option<String>,
     /// What keeps the controller from working.
@@ -54,6 +57,14 @@ impl Observation {
     ) -> Self {
         let stateful_set = live.stateful_set(key);
         let facts = running.and_then(published);
+        let log_dirs = match (running, &facts) {
+            (Some(running), Some(facts)) => running.handle.log_dirs().await.map(|mut dirs| {
+                // Nobody tells of a broker that was unregistered any more.
+                dirs.retain(|id, _| facts.brokers.contains_key(id));
+                dirs
+            }),
+            _ => None,
+        };
         let pods = live.pods(key);
         let budget = live.budget(key).and_then(|budget| budget.spec.as_ref()?.max_unavailable.clone());
         Self {
@@ -66,6 +77,7 @@ impl Observation {
             controller_problem: controller_problem(running, facts.is_some()),
             cluster_id: cluster_id(client, key, facts.as_ref(), told_id).await,
             facts,
+            log_dirs,
             services: live.services(key),
         }
     }

@@ -179,6 +179,7 @@ impl Look {
                 pods: &seen.pods,
                 claims: &seen.claims,
                 facts: seen.facts.as_ref(),
+                log_dirs: seen.log_dirs.as_ref(),
                 roll: &step,
                 services: &seen.services,
             })

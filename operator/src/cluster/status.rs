@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use taffrail_control::session::LogDirState;
 use taffrail_crds::LogCluster;
 use taffrail_crds::condition::READY;
 use taffrail_crds::logcluster::{
@@ -16,6 +17,7 @@ use super::build::Release;
 use super::build::names::{Names, listener_name};
 use super::build::template::Templates;
 use super::claims::Claims;
+use super::disks::{self, LogDirs};
 use super::facts::Facts;
 use super::pods::PodSeen;
 use super::roll::RollStep;
@@ -31,6 +33,11 @@ pub const ROLL_FAILED: &str = "RollFailed";
 
 /// Whether topics are kept although their objects are gone. There only while some are.
 pub const TOPICS_HELD: &str = "TopicsHeld";
+
+/// Whether a broker's disk has no room for records. There only while one has not.
+pub const DISK_FULL: &str = "DiskFull";
+/// Whether a log directory of a broker is out of service. There only while one is.
+pub const DISK_FAILED: &str = "DiskFailed";
 
 /// All that a status follows from.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +66,8 @@ pub struct Seen<'a> {
     pub claims: &'a Claims,
     /// What its controller has published.
     pub facts: Option<&'a Facts>,
+    /// The log directories that take no writes, where somebody tells.
+    pub log_dirs: Option<&'a LogDirs>,
     /// What the roller does next.
     pub roll: &'a RollStep,
     /// Its Services, by name.
@@ -126,7 +135,10 @@ fn broker(seen: &Seen<'_>, id: i32) -> BrokerStatus {
     };
     let problem = pod.and_then(|pod| pod.problem.as_ref()).or_else(|| seen.claims.problems.get(&id));
     let message = match phase {
-        BrokerPhase::Ready | BrokerPhase::Draining => seen.claims.growing.get(&id).cloned(),
+        BrokerPhase::Ready | BrokerPhase::Draining => {
+            let disks = seen.log_dirs.and_then(|dirs| disks::of_broker(dirs, id));
+            disks.or_else(|| seen.claims.growing.get(&id).cloned())
+        }
         BrokerPhase::Starting if problem.is_none() && known.is_some() && !serves => {
             Some("it is fenced".to_owned())
         }
@@ -197,18 +209,32 @@ fn conditions(seen: &Seen<'_>, ready: usize) -> Vec<Condition> {
         all.push(Said::new(ROLL_FAILED, true, "PodFailed", message));
     }
     all.extend(held(seen));
+    all.extend(disk_condition(seen, DISK_FULL, LogDirState::Full, "NoRoom"));
+    all.extend(disk_condition(seen, DISK_FAILED, LogDirState::Failed, "OutOfService"));
     all.into_iter().map(|said| said.since(seen)).collect()
 }
 
 fn held(seen: &Seen<'_>) -> Option<Said> {
     let said = |message: String| Said::new(TOPICS_HELD, true, "ObjectsGone", message);
-    let Some(facts) = seen.facts else {
-        // What was said last stands until the controller tells.
-        let before = seen.cluster.status.iter().flat_map(|status| &status.conditions);
-        let told = before.into_iter().find(|condition| condition.type_ == TOPICS_HELD);
-        return told.map(|told| said(told.message.clone()));
+    match seen.facts {
+        Some(facts) => (!facts.held.is_empty()).then(|| said(held_sentence(&facts.held))),
+        None => said_before(seen, TOPICS_HELD).map(said),
+    }
+}
+
+/// What was said last stands until the controller tells.
+fn said_before(seen: &Seen<'_>, name: &str) -> Option<String> {
+    let before = seen.cluster.status.iter().flat_map(|status| &status.conditions);
+    let told = before.into_iter().find(|condition| condition.type_ == name);
+    told.map(|told| told.message.clone())
+}
+
+fn disk_condition(seen: &Seen<'_>, name: &'static str, state: LogDirState, reason: &str) -> Option<Said> {
+    let message = match seen.log_dirs {
+        Some(dirs) => disks::sentence(dirs, state),
+        None => said_before(seen, name),
     };
-    (!facts.held.is_empty()).then(|| said(held_sentence(&facts.held)))
+    message.map(|message| Said::new(name, true, reason, message))
 }
 
 fn progressing(seen: &Seen<'_>, ready: usize) -> Said {
@@ -359,6 +385,7 @@ mod tests {
         pods: BTreeMap<i32, PodSeen>,
         claims: Claims,
         facts: Option<Facts>,
+        log_dirs: Option<LogDirs>,
         roll: RollStep,
         scale: Scale,
         services: BTreeMap<String, Service>,
@@ -389,6 +416,7 @@ mod tests {
                 pods: BTreeMap::from([(0, pod.clone()), (1, pod)]),
                 claims: Claims::default(),
                 facts: Some(Facts { brokers, topics: 5, partitions: 9, ..Facts::default() }),
+                log_dirs: Some(LogDirs::new()),
                 roll: RollStep::Rest,
                 scale: Scale { replicas: 2, held_by: None },
                 services: BTreeMap::new(),
@@ -409,6 +437,7 @@ mod tests {
                 pods: &self.pods,
                 claims: &self.claims,
                 facts: self.facts.as_ref(),
+                log_dirs: self.log_dirs.as_ref(),
                 roll: &self.roll,
                 services: &self.services,
             })
@@ -431,6 +460,33 @@ mod tests {
 
     fn no(reason: &str) -> (String, String) {
         ("False".to_owned(), reason.to_owned())
+    }
+
+    #[test]
+    fn a_disk_without_room_is_a_condition_and_said_of_its_broker_and_stands_while_nobody_tells() {
+        use taffrail_control::session::LogDirHealth;
+        let mut scene = Scene::new();
+        let dir = |state, reason: &str| LogDirHealth { path: "/data".into(), state, reason: reason.into() };
+        let dirs = vec![dir(LogDirState::Full, "/data is full"), dir(LogDirState::Failed, "/more is gone")];
+        scene.log_dirs = Some(LogDirs::from([(1, dirs)]));
+        let said = |scene: &Scene| -> Vec<(String, String)> {
+            let conditions = scene.status(0).conditions.into_iter();
+            let disks = conditions.filter(|condition| condition.type_.starts_with("Disk"));
+            disks.map(|condition| (condition.type_, condition.message)).collect()
+        };
+        let told = said(&scene);
+        assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [DISK_FULL, DISK_FAILED]);
+        assert!(told[0].1.starts_with("broker 1: /data is full. Nothing is appended"), "{told:?}");
+        assert!(told[1].1.starts_with("broker 1: /more is gone. Others lead"), "{told:?}");
+        let brokers = scene.status(0).brokers;
+        assert_eq!(brokers[0].message, None);
+        assert_eq!(brokers[1].message.as_deref(), Some("/data is full; /more is gone"));
+        assert_eq!(scene.ready().0, "True", "it serves what it has");
+        scene.cluster.status = Some(scene.status(0));
+        scene.log_dirs = None;
+        assert_eq!(said(&scene), told);
+        scene.log_dirs = Some(LogDirs::new());
+        assert_eq!(said(&scene), []);
     }
 
     #[test]
