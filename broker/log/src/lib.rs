@@ -10,6 +10,7 @@ pub mod cleaner;
 mod config;
 pub mod dump;
 mod error;
+pub mod examine;
 mod index_file;
 pub mod leader_epoch;
 mod log;

@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use file::{DiskFile, DiskLock, FileStorage};
+pub use file::{DiskFile, DiskLock, FileStorage, LockHolder, lock_holder};
 pub use map::DiskMap;
 pub use memory::{Effect, Fault, MemoryFile, MemoryLock, MemoryMap, MemoryStorage, Operation};
 

@@ -32,6 +32,7 @@ pub mod groups;
 pub mod handler;
 pub mod lifecycle;
 pub mod log_dirs;
+pub mod log_tools;
 pub mod logging;
 pub mod maintenance;
 pub mod metrics;

@@ -9,7 +9,9 @@ use taffrail_control::broker_config::ConfigError;
 use taffrail_log::dump::{self, DumpOptions};
 use taffrail_server::config::BrokerConfig;
 use taffrail_server::config::cli::{Cli, Command, DumpLogOptions, LogFilter};
-use taffrail_server::{dev, logging, run_broker, run_controller};
+use taffrail_server::config::log_options::LogCommand;
+use taffrail_server::log_tools::{self, ToolError};
+use taffrail_server::{clock, dev, logging, run_broker, run_controller};
 
 /// The exit status for options and settings that are not valid, as clap has it.
 const USAGE: u8 = 2;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             Ok::<_, run_broker::ConfigureError>((threads, run_broker::run(*options, config)))
         }),
         Command::DumpLog(options) => dump_log(&options),
+        Command::Log(command) => log_tool(&command),
     }
 }
 
@@ -120,6 +123,20 @@ fn dump_log(options: &DumpLogOptions) -> ExitCode {
         sound = false;
     }
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn log_tool(command: &LogCommand) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let result = log_tools::run(command, clock::now_ms(), &mut out);
+    let result = result.and_then(|sound| out.flush().map(|()| sound).map_err(ToolError::Output));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tell(&error.to_string());
+            ExitCode::from(error.exit_status())
+        }
+    }
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::names::{self, PartitionFile, SegmentFile};
 use crate::storage::{Access, DiskFile, FileStorage, Storage};
 use output::Output;
+pub use when::When;
 
 /// How files are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,10 @@ const MS_PER_DAY: i64 = 86_400_000;
 const END_OF_CALENDAR_MS: i64 = 253_402_300_800_000;
 
 /// Milliseconds since 1970, shown as RFC 3339 in UTC; `none` for -1, the number for what no calendar has.
-pub(super) struct When(pub i64);
+pub struct When(
+    /// The milliseconds.
+    pub i64,
+);
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
+use rustix::process::{Flock, FlockType};
 
 use super::{Access, DirEntry, DiskMap, DiskSpace, Storage, StorageFile};
 
@@ -139,6 +140,22 @@ impl StorageFile for DiskFile {
 /// A held file lock; dropping it gives the lock back.
 #[derive(Debug)]
 pub struct DiskLock(File);
+
+/// Who holds a file's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockHolder {
+    /// The process, where it is one that can be seen from here.
+    pub pid: Option<i32>,
+}
+
+/// The process that holds the lock of a file which must be there, without taking it even for a moment: a broker that starts
+/// meanwhile would think that it is not alone. Not for a process that holds the lock itself: it would not see that, and lose it.
+pub fn lock_holder(path: &Path) -> io::Result<Option<LockHolder>> {
+    let file = File::open(path)?;
+    let asked = Flock::from(FlockType::WriteLock);
+    let held = rustix::process::fcntl_getlk(&file, &asked)?;
+    Ok(held.map(|held| LockHolder { pid: held.pid.map(rustix::process::Pid::as_raw_pid) }))
+}
 
 impl Storage for FileStorage {
     type File = DiskFile;

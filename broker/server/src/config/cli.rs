@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use super::cluster_options::{BrokerOptions, ControllerOptions};
+use super::log_options::LogCommand;
 use super::memory;
 use super::size::ByteSize;
 
@@ -160,6 +161,14 @@ Examples:
 Exit status: 0 if all files are sound, 1 if one cannot be read or is damaged, 2 for options that are not valid."
     )]
     DumpLog(DumpLogOptions),
+    /// Check, list and mend the logs in a data directory
+    #[command(
+        subcommand,
+        long_about = "\
+Check, list and mend the logs in a data directory, for the person who looks after a broker. All of it works on the files \
+themselves and needs no running broker."
+    )]
+    Log(LogCommand),
 }
 
 /// The options of `taffrail dev`.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod cluster_options;
 pub mod file;
 pub mod live;
+pub mod log_options;
 pub mod memory;
 pub mod size;
 

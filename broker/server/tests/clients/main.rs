@@ -12,5 +12,6 @@ mod cluster;
 mod crash;
 mod groups;
 mod hostile;
+mod log_tools;
 mod produce_fetch;
 mod usage;
