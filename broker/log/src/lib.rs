@@ -44,7 +44,7 @@ pub use log_dir::{DirState, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;
 pub use names::TopicPartition;
 pub use producer_state::{AppendOrigin, AppendedBatch};
-pub use recovery::{Finding, RecoveryReport, Verdict};
+pub use recovery::{Finding, RecoveryProgress, RecoveryReport, Verdict, Workload};
 pub use storage::{DiskFile, DiskSpace, FileStorage, MemoryStorage, Storage, StorageFile};
 pub use taffrail_protocol::record_batch::TimestampType;
 pub use time_index::TimestampOffset;

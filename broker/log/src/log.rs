@@ -118,8 +118,23 @@ impl<S: Storage> Log<S> {
         mode: OpenMode,
         now_ms: i64,
     ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_watched(storage, dir, config, mode, now_ms, &|_| {})
+    }
+
+    /// As [`open`](Self::open); `checked` hears of each segment that was checked batch by batch, with its bytes.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn open_watched(
+        storage: S,
+        dir: PathBuf,
+        config: LogConfig,
+        mode: OpenMode,
+        now_ms: i64,
+        checked: &dyn Fn(u64),
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         let home = Home { storage, dir, suffix: "" };
-        let (loaded, report) = recovery::load(&home, &config, mode, now_ms)?;
+        let (loaded, report) = recovery::load(&home, &config, mode, now_ms, checked)?;
         let log = Self {
             config,
             topic_id: loaded.topic_id,

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use taffrail_protocol::Uuid;
@@ -19,7 +20,7 @@ use crate::meta_properties::{self, MetaProperties, Owner};
 use crate::names::{self, DirKind, TopicPartition};
 use crate::offset_checkpoint::{self, Offsets};
 use crate::partition_metadata;
-use crate::recovery::RecoveryReport;
+use crate::recovery::{self, RecoveryProgress, RecoveryReport, Workload};
 use crate::storage::Storage;
 
 /// A data directory could not be opened or used.
@@ -180,6 +181,7 @@ pub struct LogDir<S: Storage> {
     partitions: Vec<TopicPartition>,
     leftovers: Vec<PathBuf>,
     strays: Vec<PathBuf>,
+    progress: Arc<RecoveryProgress>,
     /// What the checkpoint files hold now.
     written: Mutex<Written>,
 }
@@ -243,6 +245,7 @@ impl<S: Storage> LogDir<S> {
             partitions: Vec::new(),
             leftovers: Vec::new(),
             strays: Vec::new(),
+            progress: Arc::default(),
             written: Mutex::default(),
             lock,
             properties,
@@ -367,10 +370,29 @@ impl<S: Storage> LogDir<S> {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<(Log<S>, RecoveryReport), OpenError> {
-        let (storage, path) = (self.storage.clone(), self.log_path(partition));
-        let (mut log, report) = Log::open(storage, path, config, self.open_mode(partition), now_ms)?;
+        let (storage, path, mode) =
+            (self.storage.clone(), self.log_path(partition), self.open_mode(partition));
+        let checked = |bytes| self.progress.checked(partition, bytes);
+        let opened = Log::open_watched(storage, path, config, mode, now_ms, &checked);
+        self.progress.opened(partition);
+        let (mut log, report) = opened?;
         log.set_cleaned_to(self.cleaned.get(partition).copied().unwrap_or(0));
         Ok((log, report))
+    }
+
+    /// How far opening the logs has come that were there when the directory was opened.
+    pub fn progress(&self) -> &Arc<RecoveryProgress> {
+        &self.progress
+    }
+
+    /// Counts what is to be checked when the logs of the directory are opened, for its [`progress`](Self::progress). A log
+    /// that cannot be listed counts as one with nothing to check; opening it says why.
+    pub fn count_recovery(&self) {
+        for partition in &self.partitions {
+            let counted =
+                recovery::workload(&self.storage, &self.log_path(partition), &self.open_mode(partition));
+            self.progress.expect(partition, counted.unwrap_or(Workload { logs: 1, ..Workload::default() }));
+        }
     }
 
     /// Makes the log of a partition.

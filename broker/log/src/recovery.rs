@@ -5,6 +5,7 @@
 //! closed in good order shows none of them: its sizes are asked for, and the end of its last segment is read.
 
 mod producers;
+mod progress;
 mod report;
 mod segments;
 
@@ -25,6 +26,8 @@ use crate::segment::{Home, Segment};
 use crate::storage::Storage;
 
 pub(crate) use producers::{ReplayBounds, list_snapshots, load_producers};
+pub(crate) use progress::workload;
+pub use progress::{RecoveryProgress, Workload};
 pub use report::{Finding, RecoveryReport, Verdict};
 
 /// What a log starts with.
@@ -49,6 +52,14 @@ struct Recovery<'a, S: Storage> {
     now_ms: i64,
     report: RecoveryReport,
     files_changed: bool,
+    /// Told the bytes of each segment that was checked.
+    checked: &'a dyn Fn(u64),
+}
+
+/// The first of these base offsets whose segment is checked batch by batch when everything before `recovery_point` was synced.
+pub(crate) fn checked_from(bases: &[i64], recovery_point: i64) -> usize {
+    // One that ends exactly there may have been rolled since, with indexes that were never synced.
+    bases.partition_point(|base_offset| *base_offset < recovery_point).saturating_sub(1)
 }
 
 /// Why recovery had to stop.
@@ -68,12 +79,13 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-/// Reads and mends the files of one partition.
+/// Reads and mends the files of one partition. `checked` hears of each segment that was checked, with its bytes.
 pub(crate) fn load<S: Storage>(
     home: &Home<S>,
     config: &LogConfig,
     mode: OpenMode,
     now_ms: i64,
+    checked: &dyn Fn(u64),
 ) -> Result<(Loaded<S>, RecoveryReport), OpenError> {
     let recovery = Recovery {
         home,
@@ -82,6 +94,7 @@ pub(crate) fn load<S: Storage>(
         now_ms,
         report: RecoveryReport::default(),
         files_changed: !mode.clean,
+        checked,
     };
     recovery.run().map_err(|failure| match failure {
         Failure::Open(error) => error,

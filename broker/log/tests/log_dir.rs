@@ -191,3 +191,35 @@ fn a_damaged_checkpoint_is_an_error_that_names_it() {
         storage.remove_file(&path).unwrap();
     }
 }
+
+#[test]
+fn what_is_left_to_recover_is_counted_before_and_falls_with_each_log() {
+    let storage = MemoryStorage::new();
+    let dir = open(&storage);
+    let small = taffrail_log::LogConfig { segment_bytes: 300, ..config() };
+    for partition in 0..2 {
+        let mut log = dir.create_log(&t(partition), Uuid([9; 16]), small.clone(), NOW).unwrap();
+        for _ in 0..9 {
+            append(&mut log, &Batch::of(2));
+        }
+    }
+    // All of the first log's segments but the last two were synced, and nothing of the second's.
+    let bases: Vec<i64> = {
+        let (log, _) = dir.open_log(&t(0), small.clone(), NOW).unwrap();
+        log.segment_base_offsets().collect()
+    };
+    let point = bases[bases.len() - 2];
+    dir.write_recovery_points(&Offsets::from([(t(0), point + 1)])).unwrap();
+    drop(dir);
+    let dir = open(&storage);
+    dir.count_recovery();
+    let (total, segments) = (dir.progress().total(), bases.len() as u64);
+    assert_eq!((total.logs, total.segments), (2, segments + 2));
+    let (_, report) = dir.open_log(&t(0), small.clone(), NOW).unwrap();
+    assert_eq!(report.scanned_segments, 2);
+    let left = dir.progress().left();
+    assert_eq!((left.logs, left.segments, left.bytes), (1, segments, total.bytes - report.scanned_bytes));
+    dir.open_log(&t(1), small, NOW).unwrap();
+    assert_eq!(dir.progress().left(), taffrail_log::Workload::default());
+    assert_eq!(dir.progress().total(), total);
+}

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::cli::HostPort;
 use crate::metrics::Scrape;
+use crate::recovery::Recoveries;
 
 /// Connections served at a time; others wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -77,22 +78,36 @@ const STOPPING: u8 = 1 << 7;
 pub struct Readiness {
     steps: Steps,
     done: AtomicU8,
+    recoveries: Arc<Recoveries>,
 }
 
 impl Readiness {
+    fn new(steps: Steps) -> Self {
+        Self { steps, done: AtomicU8::new(0), recoveries: Arc::default() }
+    }
+
+    /// How far the recovery of the logs has come.
+    pub fn recoveries(&self) -> &Arc<Recoveries> {
+        &self.recoveries
+    }
+
     /// A broker of which nothing is done.
     pub fn of_broker() -> Self {
-        Self { steps: BROKER_STEPS, done: AtomicU8::new(0) }
+        Self::new(BROKER_STEPS)
     }
 
     /// A controller of which nothing is done.
     pub fn of_controller() -> Self {
-        Self { steps: CONTROLLER_STEPS, done: AtomicU8::new(0) }
+        Self::new(CONTROLLER_STEPS)
     }
 
     /// `step` is done.
     pub fn done(&self, step: Step) {
         self.done.fetch_or(step.bit(), Ordering::Release);
+    }
+
+    fn is_done(&self, step: Step) -> bool {
+        self.done.load(Ordering::Acquire) & step.bit() != 0
     }
 
     /// The process is about to stop and is not ready from now on.
@@ -193,10 +208,18 @@ async fn serve_connection(stream: TcpStream, routes: Router, slot: Option<OwnedS
 }
 
 async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
-    match state.readiness.missing().as_slice() {
-        [] => (StatusCode::OK, "ready\n".to_owned()),
-        missing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))),
+    let readiness = &state.readiness;
+    let missing = readiness.missing();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
     }
+    let mut text = format!("not ready: {}\n", missing.join(", "));
+    if !readiness.is_done(Step::LogsRecovered)
+        && let Some(sentence) = readiness.recoveries().sentence()
+    {
+        text.push_str(&format!("recovering logs: {sentence}\n"));
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
@@ -228,7 +251,11 @@ mod tests {
         let readiness = Arc::new(Readiness::of_broker());
         let state = AdminState {
             readiness: Arc::clone(&readiness),
-            scrape: Arc::new(BrokerScrape { metrics: Arc::new(Metrics::new()), source: Arc::new(Example) }),
+            scrape: Arc::new(BrokerScrape {
+                metrics: Arc::new(Metrics::new()),
+                source: Arc::new(Example),
+                recoveries: Arc::clone(readiness.recoveries()),
+            }),
         };
         tokio::spawn(server.serve(state));
         (address, readiness)
@@ -273,6 +300,7 @@ mod tests {
         let (status, body) = get(address, "/metrics").await;
         assert_eq!(status, 200);
         assert_eq!(read(&body).get("taffrail_ready"), Some(&0.0));
+        assert!(body.contains("\n# TYPE taffrail_remaining_logs_to_recover gauge\n"), "{body}");
     }
 
     #[tokio::test]

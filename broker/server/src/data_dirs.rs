@@ -16,6 +16,7 @@ use crate::config::BrokerConfig;
 use crate::lifecycle::StartError;
 use crate::log_dirs::{LogDirs, ServedLogDir};
 use crate::random;
+use crate::recovery::Recoveries;
 use crate::replicas::RecoveredDir;
 
 /// What was found where a data directory is to be.
@@ -44,7 +45,7 @@ pub struct TakenDirs {
 
 impl DataDirs {
     /// Locks the directories of broker `id` that have been served before and finds out what became of them, side by side;
-    /// `threads` recover logs in each. Blocks on the disks.
+    /// `threads` recover logs in each. How far that is `recoveries` learn. Blocks on the disks.
     ///
     /// # Errors
     /// When one of them must not be used, or none can be.
@@ -54,10 +55,11 @@ impl DataDirs {
         id: i32,
         config: &BrokerConfig,
         threads: NonZeroUsize,
+        recoveries: &Recoveries,
     ) -> Result<Self, StartError> {
         let look = |path: &PathBuf| {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            let found = look_at(storage, path.clone(), id, config, threads);
+            let found = look_at(storage, path.clone(), id, config, threads, recoveries);
             (path, found)
         };
         let looked: Vec<_> = std::thread::scope(|scope| {
@@ -165,12 +167,15 @@ fn look_at(
     id: i32,
     config: &BrokerConfig,
     threads: NonZeroUsize,
+    recoveries: &Recoveries,
 ) -> Result<Found, StartError> {
     match inspect(storage, &path)? {
         DirState::Ours(properties) => {
             // Another broker's directory is refused.
             let properties = MetaProperties { node_id: id, ..properties };
             let dir = LogDir::open(storage.clone(), path, properties)?;
+            dir.count_recovery();
+            recoveries.begin(dir.path(), dir.progress());
             Ok(Found::Recovered(Box::new(RecoveredDir::new(storage, dir, config, threads)?)))
         }
         DirState::Fresh => Ok(Found::Fresh(random::uuid())),
@@ -228,7 +233,14 @@ mod tests {
     }
 
     fn look(paths: &[PathBuf]) -> Result<DataDirs, StartError> {
-        DataDirs::look_at(&FileStorage::new(16), paths, 1, &config(), NonZeroUsize::MIN)
+        DataDirs::look_at(
+            &FileStorage::new(16),
+            paths,
+            1,
+            &config(),
+            NonZeroUsize::MIN,
+            &Recoveries::default(),
+        )
     }
 
     fn served(paths: &[PathBuf], incarnation: u64) -> Vec<bool> {

@@ -41,6 +41,7 @@ pub mod node;
 pub mod peer;
 pub mod producer_ids;
 pub mod random;
+pub mod recovery;
 pub mod replicas;
 pub mod replication;
 pub mod request;

@@ -65,6 +65,15 @@ pub struct BrokerSetup {
     pub metrics: Arc<Metrics>,
 }
 
+/// A task that tells of something as long as this is there.
+struct Told(JoinHandle<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A port, bound and not yet accepting.
 pub struct BrokerListener {
     /// The port.
@@ -130,9 +139,12 @@ impl RunningBroker {
         let storage = FileStorage::new(open_segments());
         let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
         let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+        let recoveries = Arc::clone(readiness.recoveries());
+        // Ends with this call, whatever comes of it.
+        let _told = Told(tokio::spawn(Arc::clone(&recoveries).tell()));
         let look = {
             let (storage, config) = (storage.clone(), config.clone());
-            move || DataDirs::look_at(&storage, &log_dirs, id, &config, threads)
+            move || DataDirs::look_at(&storage, &log_dirs, id, &config, threads, &recoveries)
         };
         let found = in_background(look).await?;
         let claim = found.claim();
@@ -201,6 +213,7 @@ impl RunningBroker {
             return Err(StartError::Refused { id, reason });
         }
         readiness.done(Step::LogsRecovered);
+        readiness.recoveries().end();
 
         let accepting = |listener| tokio::spawn(accept(listener, Arc::clone(&broker), stopped.clone()));
         tasks.extend(listeners.into_iter().map(accepting));

@@ -71,6 +71,7 @@ impl Node {
             scrape: Arc::new(BrokerScrape {
                 metrics: Arc::clone(&setup.metrics),
                 source: Arc::clone(&source) as Arc<dyn MetricsSource>,
+                recoveries: Arc::clone(readiness.recoveries()),
             }),
         };
         let admin = tokio::spawn(async move { match admin.serve(state).await {} });

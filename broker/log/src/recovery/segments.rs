@@ -145,9 +145,8 @@ impl<S: Storage> Recovery<'_, S> {
         if self.mode.clean {
             return segments.len();
         }
-        let point = self.mode.recovery_point;
-        // One that ends exactly there may have been rolled since, with indexes that were never synced.
-        segments.partition_point(|segment| segment.base_offset < point).saturating_sub(1)
+        let bases: Vec<i64> = segments.iter().map(|segment| segment.base_offset).collect();
+        super::checked_from(&bases, self.mode.recovery_point)
     }
 
     /// Where not everything was synced, an empty segment may be one whose bytes were lost, and what is behind it lacks
@@ -275,6 +274,7 @@ impl<S: Storage> Recovery<'_, S> {
         }
         self.report.scanned_segments += 1;
         self.report.scanned_bytes += size;
+        (self.checked)(size);
         Ok(rebuilt)
     }
 

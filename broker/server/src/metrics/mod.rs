@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use taffrail_protocol::{ApiKey, ErrorCode};
 
 use crate::broker::Broker;
+use crate::recovery::Recoveries;
 
 pub use self::controller::ControllerScrape;
 pub use self::log_dirs::DirSample;
@@ -216,11 +217,43 @@ pub struct BrokerScrape {
     pub metrics: Arc<Metrics>,
     /// What is asked for.
     pub source: Arc<dyn MetricsSource>,
+    /// How far the recovery of the logs has come.
+    pub recoveries: Arc<Recoveries>,
 }
 
 impl Scrape for BrokerScrape {
     fn render(&self, ready: bool) -> String {
-        self.metrics.render(self.source.as_ref(), ready)
+        let mut text = TextWriter::default();
+        render_recoveries(&mut text, &self.recoveries);
+        self.metrics.render(self.source.as_ref(), ready) + &text.finish()
+    }
+}
+
+fn render_recoveries(text: &mut TextWriter, recoveries: &Recoveries) {
+    let left = recoveries.left();
+    type Figure = fn(&taffrail_log::Workload) -> u64;
+    let families: [(&str, &str, Figure); 3] = [
+        (
+            "taffrail_remaining_logs_to_recover",
+            "Logs that a start has still to open, by data directory.",
+            |left| left.logs,
+        ),
+        (
+            "taffrail_remaining_segments_to_recover",
+            "Segments that a start after a crash has still to check, by data directory.",
+            |left| left.segments,
+        ),
+        (
+            "taffrail_remaining_bytes_to_recover",
+            "Bytes of segments that a start after a crash has still to check, by data directory.",
+            |left| left.bytes,
+        ),
+    ];
+    for (name, help, figure) in families {
+        text.family(name, Kind::Gauge, help);
+        for (dir, left) in &left {
+            text.sample(name, &[("dir", &dir.to_string_lossy())], figure(left));
+        }
     }
 }
 
