@@ -38,7 +38,8 @@ pub use error::{
 };
 pub use leader_epoch::EpochEntry;
 pub use log::{
-    AppendInfo, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Retained, Sweep, remove_dir,
+    AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Retained, Sweep,
+    remove_dir,
 };
 pub use log_dir::{DirState, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;

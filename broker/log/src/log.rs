@@ -5,6 +5,7 @@
 //! milliseconds since 1970. It knows no replicas either: how far consumers may read is an argument too.
 
 mod append;
+mod check;
 mod clean;
 mod delete;
 mod flush;
@@ -34,6 +35,7 @@ use crate::{leader_epoch, partition_metadata};
 
 pub use append::AppendInfo;
 pub(crate) use append::marker_of;
+pub use check::CorruptBatch;
 pub use delete::{Retained, Sweep};
 pub use flush::{Flush, FlushResult, remove_dir};
 pub use read::{FileRange, ReadInfo};

@@ -28,6 +28,7 @@
 
 mod assign;
 mod clean;
+mod damage;
 mod delete;
 mod flush;
 mod follow;
@@ -49,6 +50,7 @@ use crate::leader::LeaderState;
 use crate::positions::counted_end;
 
 pub use assign::AssignError;
+use damage::Damages;
 pub use delete::DeleteError;
 use parked::Purgatory;
 pub use parked::{Effect, Effects, ParkId};
@@ -90,6 +92,7 @@ pub struct Partition<S: Storage, T> {
     written_start: i64,
     purgatory: Purgatory<T>,
     refused: RefusedBatches,
+    damages: Damages,
     /// The token of effects that concern no request but the partition.
     reporter: T,
     lag_time_max_ms: i64,
@@ -119,6 +122,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             written_start,
             purgatory: Purgatory::default(),
             refused: RefusedBatches::default(),
+            damages: Damages::default(),
             reporter,
             lag_time_max_ms: DEFAULT_LAG_TIME_MAX_MS,
             flush_asked: false,
@@ -274,6 +278,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             (None, None, Role::Follower(follower)) => follower.stopped().map(str::to_owned),
             (None, None, _) => None,
         };
+        let failure = failure.or_else(|| self.corrupt_batch().map(ToString::to_string));
         let followers = match &self.role {
             Role::Leader(leader) => leader.lags(now_ms, log_end_offset),
             Role::Idle | Role::Follower(_) => Vec::new(),
@@ -334,9 +339,10 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         }
     }
 
-    /// Tells once that the log takes no writes any more.
+    /// Tells once that the log takes no writes any more, or has a corrupt batch.
     fn tell_failure(&mut self, effects: &mut Effects<T>) {
-        if self.log.poisoned().is_some() && !self.failure_told {
+        let failed = self.log.poisoned().is_some() || self.corrupt_batch().is_some();
+        if failed && !self.failure_told {
             self.failure_told = true;
             effects.push(Effect::Failed { token: self.reporter.clone() });
         }

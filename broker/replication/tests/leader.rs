@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{A, B, C, ITSELF, NOW, Node, ask, catch_up, fetch_of, record, round, with_isr};
+use common::{A, B, C, ITSELF, NOW, Node, ask, catch_up, fetch_of, record, round, take, with_isr};
 use taffrail_control::session::{IsrRefusal, LogState, Member, PartitionRecord};
 use taffrail_log::{EpochEntry, LogConfig};
 use taffrail_protocol::ErrorCode;
@@ -917,4 +917,75 @@ fn a_follower_that_catches_up_holds_the_same_bytes() {
     let position = b.partition.fetch_position().unwrap();
     assert_eq!(fetch_of(B, &position), fetch(B, 6, 0, 0));
     assert!(ask(&mut a, &fetch(B, 6, 0, 0)).records.is_empty());
+}
+
+/// The records that a consumer gets from `offset` on, or the error.
+fn readable(node: &mut Node, offset: i64) -> Result<u32, ErrorCode> {
+    let read = node.partition.read(offset, 1 << 20, true, Isolation::ReadUncommitted);
+    read.map(|range| range.map_or(0, |range| range.len)).map_err(|error| error.code())
+}
+
+#[test]
+fn rule_14_a_batch_that_became_corrupt_on_the_leader_is_not_replicated_and_another_may_lead() {
+    let (mut a, mut b, mut c) = three();
+    a.append(8);
+    catch_up(&mut a, &mut b);
+    a.flip_a_bit(2);
+    a.told();
+    assert!(matches!(round(&mut a, &mut c), FetchedOutcome::Appended { .. }));
+    assert_eq!(c.end(), 2, "what is sound before it is taken");
+    let position = c.partition.fetch_position().unwrap();
+    let sent = ask(&mut a, &fetch_of(C, &position));
+    assert!(sent.error == ErrorCode::NONE && !sent.records.is_empty());
+    let refused = take(&mut c, &position, &sent).unwrap_err();
+    assert!(!refused.stops() && refused.to_string().contains("corrupt"), "{refused}");
+    assert_eq!((c.end(), a.partition.health(NOW).log), (2, LogState::Online));
+    // Asked for it again, the leader looks at what it has.
+    assert_eq!(ask(&mut a, &fetch_of(C, &position)).error, ErrorCode::CORRUPT_MESSAGE);
+    assert_eq!(a.told(), [Effect::Failed { token: ITSELF }]);
+    let LogState::Failed { reason } = a.partition.health(NOW).log else { panic!("it is not well") };
+    assert!(reason.starts_with("the batch of offset 2 at position "), "{reason}");
+    assert_eq!(ask(&mut a, &fetch_of(C, &position)).error, ErrorCode::CORRUPT_MESSAGE);
+    a.tick();
+    assert!(!a.told().iter().any(|effect| matches!(effect, Effect::Failed { .. })), "told once");
+    // It goes on with everything else, as it may be the only replica.
+    a.assign(PartitionRecord { min_isr: 1, ..with_isr(record(A, 0, 1), &[A]) });
+    a.tick();
+    assert_eq!(a.high_watermark(), 8);
+    let whole = readable(&mut a, 7).unwrap();
+    assert_eq!((readable(&mut a, 0), readable(&mut a, 3)), (Ok(2 * whole), Ok(5 * whole)));
+    assert_eq!(readable(&mut a, 2), Err(ErrorCode::CORRUPT_MESSAGE));
+    a.append(2);
+    assert_eq!(a.high_watermark(), 10);
+}
+
+#[test]
+fn a_follower_whose_leader_has_a_corrupt_batch_gets_it_from_the_next_leader() {
+    let (mut a, mut b, mut c) = three();
+    a.append(8);
+    catch_up(&mut a, &mut b);
+    a.flip_a_bit(2);
+    round(&mut a, &mut c);
+    for node in [&mut a, &mut b, &mut c] {
+        node.assign(record(B, 1, 1));
+    }
+    catch_up(&mut b, &mut c);
+    catch_up(&mut b, &mut a);
+    catch_up(&mut b, &mut c);
+    assert_eq!((c.end(), c.batches()), (8, b.batches()));
+    assert_eq!(b.high_watermark(), 8);
+}
+
+#[test]
+fn a_follower_that_asks_again_for_what_is_sound_gets_it_again() {
+    let (mut a, _, mut c) = three();
+    a.append(2);
+    a.told();
+    let position = c.partition.fetch_position().unwrap();
+    for _ in 0..5 {
+        assert_eq!(ask(&mut a, &fetch_of(C, &position)).error, ErrorCode::NONE);
+    }
+    assert_eq!(a.partition.health(NOW).log, LogState::Online);
+    round(&mut a, &mut c);
+    assert_eq!(c.end(), 2);
 }

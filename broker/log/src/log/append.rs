@@ -99,10 +99,11 @@ impl<S: Storage> Log<S> {
     }
 
     /// Appends whole batches as a leader stored them, offsets and epochs included; a batch that is cut off at the end
-    /// of `bytes` is left out. `None` when there was no whole one. Checksums are checked.
+    /// of `bytes` is left out, and so is everything from a corrupt one on. `None` when there was no whole one. Checksums are
+    /// checked.
     ///
     /// # Errors
-    /// Nothing of `bytes` can be read after an error.
+    /// Nothing of `bytes` can be read after an error. It is one if the first batch is corrupt already.
     pub fn append_as_follower(
         &mut self,
         bytes: &[u8],
@@ -168,12 +169,13 @@ impl<S: Storage> Log<S> {
         let (mut first, mut last, mut whole) = (None::<BatchHeader>, None, 0);
         let mut log_end_offset = self.log_end_offset;
         while let Some(view) = batches.next() {
-            let view = match view {
+            let view = match view.and_then(|view| view.verify_crc().map(|()| view)) {
                 Ok(view) => view,
                 Err(taffrail_protocol::record_batch::BatchError::Truncated { .. }) => break,
+                // What is sound before it is taken, so that the next fetch begins with what is not.
+                Err(_) if whole > 0 => break,
                 Err(error) => return Err(AppendError::Corrupt { reason: error.to_string() }),
             };
-            view.verify_crc().map_err(|error| AppendError::Corrupt { reason: error.to_string() })?;
             marker_of(view.bytes(), view.header())?;
             let header = *view.header();
             if header.last_offset_delta < 0 || header.last_offset() == i64::MAX {

@@ -135,6 +135,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     /// Takes the high watermark along after the log's end or start has moved.
     fn truncated(&mut self, before: &FollowerLog) -> Truncation {
         let (start, end) = (self.log.log_start_offset(), self.log.log_end_offset());
+        self.damages.truncated(end);
         self.high_watermark = before.high_watermark.clamp(start, end);
         self.written_start = self.written_start.min(start);
         let lost = before.high_watermark > end;

@@ -63,12 +63,16 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         }
         self.advance(effects);
         self.propose(now_ms, effects);
-        let read = self.log.read(
-            fetch.fetch_offset,
-            fetch.max_bytes,
-            fetch.at_least_one_batch,
-            leader_end_offset,
-        )?;
+        let sound_end = self.damages.sound_end(fetch.fetch_offset, leader_end_offset)?;
+        let read = self.log.read(fetch.fetch_offset, fetch.max_bytes, fetch.at_least_one_batch, sound_end)?;
+        // What was lost on its way is asked for again too, but rarely.
+        if read.records.is_some()
+            && self.damages.is_sent_again(fetch.replica.broker_id, fetch.fetch_offset)
+            && self.check_batch(fetch.fetch_offset)
+        {
+            self.tell_failure(effects);
+            return Err(ErrorCode::CORRUPT_MESSAGE.into());
+        }
         Ok(ReplicaRead {
             records: read.records.filter(|range| range.len >= range.first_batch_len),
             ..self.answer(ErrorCode::NONE, None)

@@ -53,7 +53,7 @@ pub enum Effect<T> {
         /// The partition's reporter.
         token: T,
     },
-    /// The log has just ceased to take writes. Told once.
+    /// The log has just ceased to take writes, or was found to have a corrupt batch. Told once for each.
     Failed {
         /// The partition's reporter.
         token: T,

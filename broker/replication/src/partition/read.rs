@@ -29,7 +29,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
     ///
     /// # Errors
     /// `OFFSET_NOT_AVAILABLE` from a follower for what it does not know to be committed: the leader may (rule 19).
-    /// [`ReadError`] outside of log start and log end, or when the log cannot be read.
+    /// `CORRUPT_MESSAGE` for a batch that was found to be corrupt. [`ReadError`] outside of log start and log end, or when the log cannot be read.
     pub fn read(
         &mut self,
         offset: i64,
@@ -41,7 +41,13 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             return Err(ErrorCode::OFFSET_NOT_AVAILABLE.into());
         }
         let end = self.readable_end(isolation);
-        let records = self.log.read(offset, max_bytes, at_least_one_batch, end)?.records;
+        let end = if offset < end { self.damages.sound_end(offset, end)? } else { end };
+        let read = self.log.read(offset, max_bytes, at_least_one_batch, end);
+        if matches!(read, Err(ReadError::Corrupt { .. })) {
+            // Told with the next tick.
+            self.check_batch(offset);
+        }
+        let records = read?.records;
         Ok(records.filter(|range| range.len >= range.first_batch_len))
     }
 

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use taffrail_control::session::{IsrProposal, Member, PartitionRecord};
-use taffrail_log::storage::{Effect as Failure, Fault, Operation};
-use taffrail_log::{EpochEntry, Log, LogConfig, MemoryStorage, OpenMode, StorageFile};
+use taffrail_log::storage::{Access, Effect as Failure, Fault, Operation};
+use taffrail_log::{EpochEntry, Log, LogConfig, MemoryStorage, OpenMode, Storage, StorageFile};
 use taffrail_protocol::record_batch::{BatchBuilder, BatchHeader, Batches, Compression};
 use taffrail_protocol::{ErrorCode, Uuid};
 use taffrail_replication::follower::FollowError;
@@ -80,6 +80,16 @@ impl Node {
         let nobody = PartitionRecord { leader: None, ..record(me, 0, 0) };
         let partition = Partition::new(log, nobody, 0, me, ITSELF);
         Self { me, partition, effects: Effects::new(), now: NOW, storage, config }
+    }
+
+    /// A bit of the last byte flips of the batch of that number in the log, from 0.
+    pub fn flip_a_bit(&self, number: usize) {
+        let path = dir().join("00000000000000000000.log");
+        let bytes = self.storage.read_small(&path, 1 << 20).unwrap().unwrap();
+        let sizes = Batches::new(&bytes).map_while(Result::ok).map(|view| view.bytes().len());
+        let at = sizes.take(number + 1).sum::<usize>() - 1;
+        let file = self.storage.open(&path, Access::Write).unwrap();
+        file.write_all_at(&[bytes[at] ^ 4], at as u64).unwrap();
     }
 
     /// The process dies and comes back: what was written is there, the high watermark is that of the checkpoint.

@@ -73,6 +73,7 @@ pub struct Metrics {
     isr_updates_failed: AtomicU64,
     /// What compaction did.
     pub cleaner: cleaner::CleanerCounters,
+    corrupt_batches: AtomicU64,
     started: SystemTime,
 }
 
@@ -117,6 +118,7 @@ impl Metrics {
             isr_expands: AtomicU64::new(0),
             isr_updates_failed: AtomicU64::new(0),
             cleaner: cleaner::CleanerCounters::default(),
+            corrupt_batches: AtomicU64::new(0),
             started: SystemTime::now(),
         }
     }
@@ -178,6 +180,11 @@ impl Metrics {
             Ordering::Equal => 0,
             Ordering::Greater => self.isr_shrinks.fetch_add(1, Relaxed),
         };
+    }
+
+    /// A batch was corrupt: one that a leader sent, or one in a log of this broker.
+    pub fn corrupt_batch(&self) {
+        self.corrupt_batches.fetch_add(1, Relaxed);
     }
 
     /// The controller did not take in-sync replicas that were proposed.

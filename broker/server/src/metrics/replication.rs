@@ -94,6 +94,11 @@ impl Metrics {
                 "In-sync replicas proposed by leaders here that the controller did not take.",
                 &self.isr_updates_failed,
             ),
+            (
+                "taffrail_corrupt_batches_total",
+                "Batches found to be corrupt: sent by a leader, or in a log here.",
+                &self.corrupt_batches,
+            ),
         ] {
             text.single(name, Kind::Counter, help, value.load(Relaxed));
         }

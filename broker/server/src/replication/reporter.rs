@@ -137,18 +137,28 @@ impl Reporter {
         self.tell(false, news).await;
     }
 
-    /// A log that takes no writes any more is told to people, and what it means for its directory is found out.
+    /// A log that takes no writes any more, or has a batch that is damaged, is told to people, and what it means for its directory is found out.
     fn look_at_log(&self, key: PartitionKey, replica: &Replica) {
-        let (poisoned, dir) = {
+        let (poisoned, corrupt, dir) = {
             let replica = replica.lock();
-            let Some(poisoned) = replica.log().poisoned().cloned() else { return };
-            (poisoned, self.broker.log_dirs.of(replica.log().dir()))
+            let corrupt = replica.corrupt_batch().map(ToString::to_string);
+            (replica.log().poisoned().cloned(), corrupt, self.broker.log_dirs.of(replica.log().dir()))
         };
-        let failed = LogState::Failed { reason: poisoned.to_string() };
+        let Some(reason) = poisoned.as_ref().map(ToString::to_string).or(corrupt) else { return };
+        let failed = LogState::Failed { reason: reason.clone() };
         if self.told.get(&key).is_some_and(|told| told.log == failed) {
             return;
         }
-        tracing::error!("{}: {poisoned}; it takes no writes any more", self.broker.cluster.name(key));
+        let name = self.broker.cluster.name(key);
+        let Some(poisoned) = poisoned else {
+            self.broker.metrics.corrupt_batch();
+            tracing::error!(
+                "{name}: {reason}; it is given out no more, and another in-sync replica shall lead, if there is one; taffrail log \
+                 verify tells if there are others"
+            );
+            return;
+        };
+        tracing::error!("{name}: {poisoned}; it takes no writes any more");
         match dir {
             Some(dir) if poisoned.is_out_of_space() => self.broker.log_dirs.refused(dir),
             _ => self.broker.log_dirs.look_soon(),

@@ -354,8 +354,19 @@ impl Source {
         carry_out(&mut effects);
         match outcome {
             Err(error) => {
-                tracing::error!("{} {error}", self.broker.cluster.name(key));
-                if !error.stops() {
+                let name = self.broker.cluster.name(key);
+                if error.stops() {
+                    tracing::error!("{name} {error}");
+                } else {
+                    self.broker.metrics.corrupt_batch();
+                    // Each second or fourth time would say nothing that the first did not.
+                    if followed.refusals.is_power_of_two() || followed.refusals == 0 {
+                        tracing::error!(
+                            "{name} {error}; broker {} sent it for offset {}, and is asked again",
+                            self.id,
+                            asked.fetch_offset
+                        );
+                    }
                     self.back_off(key);
                 }
             }

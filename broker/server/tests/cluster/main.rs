@@ -9,6 +9,7 @@ mod scripted;
 #[allow(dead_code, reason = "the tests of one broker use more of it")]
 mod wire;
 
+mod bit_rot;
 mod deletion;
 mod disks;
 mod failover;
