@@ -400,7 +400,8 @@ impl Replicas {
         path: &Path,
         offset: i64,
     ) -> Result<(), CheckpointError> {
-        self.logs.write_cleaned(partition, path, offset)
+        let written = self.logs.write_cleaned(partition, path, offset);
+        written.inspect_err(|error| self.note_disk_error(error.path(), error.io(), error))
     }
 
     /// Syncs and closes all logs, writes the checkpoints, and the marker that says that all of it succeeded.

@@ -135,7 +135,7 @@ impl<S: Storage> Log<S> {
         {
             return Ok(None);
         }
-        let ages = self.ages();
+        let ages = self.ages(retention.ms, now_ms);
         let ages = self.guard("reading the age of a segment", ages)?;
         let due = retention::due(&ages, retention, high_watermark.min(self.log_end_offset), now_ms);
         let Some(last) = due.segments().checked_sub(1) else { return Ok(None) };
@@ -150,15 +150,22 @@ impl<S: Storage> Log<S> {
         Ok(Some(Retained { from, to: self.log_start_offset, due }))
     }
 
-    /// What retention is to know of each segment.
-    fn ages(&mut self) -> io::Result<Vec<SegmentAge>> {
+    /// What retention is to know of each segment. Behind the first one that is young enough to stay none is asked for its
+    /// age: after a start that is a file to be opened for each.
+    fn ages(&mut self, retention_ms: i64, now_ms: i64) -> io::Result<Vec<SegmentAge>> {
+        const YOUNG: i64 = i64::MAX;
         let mut ages = Vec::with_capacity(self.segments.len());
+        let mut stay = retention_ms < 0;
         for index in 0..self.segments.len() {
             let end_offset = self.end_of_segment(index);
             let segment = &mut self.segments[index];
-            let largest_timestamp_ms = segment.largest_timestamp(&self.home)?;
-            if !self.mapped.contains(&segment.base_offset) {
-                segment.unmap();
+            let mut largest_timestamp_ms = YOUNG;
+            if !stay {
+                largest_timestamp_ms = segment.largest_timestamp(&self.home)?;
+                stay = now_ms.saturating_sub(largest_timestamp_ms) <= retention_ms;
+                if !self.mapped.contains(&segment.base_offset) {
+                    segment.unmap();
+                }
             }
             ages.push(SegmentAge { end_offset, size: segment.size, largest_timestamp_ms });
         }

@@ -68,8 +68,9 @@ mod tests {
         let seconds = |bytes, at| budget.take(bytes, 1000.0, now + Duration::from_millis(at)).as_secs_f64();
         assert_eq!(seconds(500, 0), 0.5);
         assert_eq!(seconds(500, 0), 1.0, "the second one waits for the first one's share too");
-        assert_eq!(seconds(500, 1500), 0.0, "what was not used a moment ago may be");
-        assert!((seconds(500, 10_000) - 0.3).abs() < 1e-9, "and no more than a moment's worth");
+        for at in [1500, 10_000] {
+            assert!((seconds(500, at) - 0.3).abs() < 1e-9, "a moment's worth of what was not used may be");
+        }
     }
 
     #[test]

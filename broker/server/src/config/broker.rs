@@ -467,6 +467,9 @@ mod tests {
                 ConfigType::String if key.name == "replica.selector.class" => RACK_AWARE_SELECTOR.to_owned(),
                 ConfigType::String if key.default.is_none() => "rack-1".to_owned(),
                 ConfigType::String => "LogAppendTime".to_owned(),
+                ConfigType::List => "compact".to_owned(),
+                ConfigType::Double => "0.25".to_owned(),
+                _ if key.name == "log.cleaner.dedupe.buffer.size" => "7000000".to_owned(),
                 _ => "7000".to_owned(),
             };
             let some = config(&[(key.name, &value)]);
@@ -603,6 +606,7 @@ mod tests {
             [
                 Lowered { key: "socket.request.max.bytes", from: 100 << 20, to: 16 << 20 },
                 Lowered { key: "offsets.load.buffer.size", from: 5 << 20, to: 4 << 20 },
+                Lowered { key: "log.cleaner.dedupe.buffer.size", from: 128 << 20, to: 8 << 20 },
                 Lowered { key: "replica.fetch.response.max.bytes", from: 10 << 20, to: 2 << 20 },
             ]
         );
