@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use common::{NOW, config, create, dir, open};
 use proptest::prelude::*;
-use taffrail_log::cleaner::{CleanError, Cleaner, CleanerLimits, Pace, Stopped};
+use taffrail_log::cleaner::{CleanError, Cleaner, CleanerLimits, Pace, Replaced, Stopped};
 use taffrail_log::names::{PartitionFile, SegmentFile};
 use taffrail_log::storage::{Access, Effect, Fault, Operation};
 use taffrail_log::transaction_index;
@@ -314,12 +314,14 @@ impl Model {
         let run = || -> Result<bool, CleanError> {
             let mut cleaning = cleaner.begin(plan, &mut pace)?;
             while let Some(replacement) = cleaner.clean_next(&mut cleaning, &mut pace)? {
-                let Ok(end) = self.log.as_mut().unwrap().replace_segments(replacement) else {
-                    return Ok(false);
-                };
-                if !end.run().is_ok_and(|replaced| replaced) {
-                    return Ok(false);
+                match self.log.as_mut().unwrap().replace_segments(replacement) {
+                    Ok(Replaced::InPlace) => {}
+                    Ok(Replaced::Unwanted(_)) => panic!("nothing has changed meanwhile"),
+                    Err(_poisoned) => return Ok(false),
                 }
+            }
+            if cleaning.sync().is_err() {
+                return Ok(false);
             }
             self.log.as_mut().unwrap().note_cleaned(cleaning.end_offset());
             Ok(true)
@@ -575,6 +577,41 @@ fn a_corrupt_batch_is_named_and_nothing_is_changed() {
     );
     file.write_all_at(&byte, at).unwrap();
     assert_eq!(model.batches(), before);
+}
+
+#[test]
+fn what_was_compacted_of_a_log_that_changed_meanwhile_is_not_put_in_place() {
+    type Change = fn(&mut Log<MemoryStorage>);
+    let cut: Change = |log| {
+        log.truncate_to(log.log_end_offset() - 1, NOW).unwrap();
+    };
+    let shorten: Change = |log| {
+        log.set_log_start_offset(20).unwrap();
+        log.delete_old_segments().unwrap();
+    };
+    let keep_all: Change = |log| log.update_config(LogConfig { compact: false, ..log.config().clone() });
+    for change in [cut, shorten, keep_all] {
+        let mut model = Model::new();
+        for round in 0..12u8 {
+            model.step(&Op::Append { keys: vec![(round % 3, true); 5], codec: 0, producer: None });
+        }
+        model.step(&Op::Flush);
+        let (now, end) = (model.now, model.log().log_end_offset());
+        let cleanable = model.log().cleanable(end, now).unwrap().unwrap();
+        let plan = model.log().begin_cleaning(cleanable, now);
+        let mut cleaner = Cleaner::new(limits(1 << 16, 1000), 1);
+        let mut cleaning = cleaner.begin(plan, &mut StopAfter(None)).unwrap();
+        let replacement = cleaner.clean_next(&mut cleaning, &mut StopAfter(None)).unwrap().unwrap();
+        change(model.log());
+        let before = model.batches();
+        match model.log().replace_segments(replacement).unwrap() {
+            Replaced::InPlace => panic!("it was put in place"),
+            Replaced::Unwanted(unwanted) => unwanted.discard(),
+        }
+        assert_eq!(model.batches(), before);
+        let names = model.storage.list(&dir()).unwrap();
+        assert!(!names.iter().any(|entry| entry.name.ends_with(".swap") || entry.name.ends_with(".cleaned")));
+    }
 }
 
 #[test]

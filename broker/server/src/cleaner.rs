@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use taffrail_log::cleaner::plan::Cleanable;
-use taffrail_log::cleaner::{CleanError, CleanStats, Cleaner, CleanerLimits};
+use taffrail_log::cleaner::{CleanError, CleanStats, Cleaner, CleanerLimits, Replaced};
 use taffrail_log::{FileStorage, Poisoned, TopicPartition};
 use taffrail_replication::partition::Effects;
 use tokio::sync::watch;
@@ -281,10 +281,12 @@ impl Shared {
             let mut effects = Effects::new();
             let replaced = replica.lock().replace_segments(replacement, &mut effects);
             carry_out(&mut effects);
-            if !replaced?.run().map_err(Failure::Sync)? {
+            if let Replaced::Unwanted(unwanted) = replaced? {
+                unwanted.discard();
                 return Err(Failure::Changed);
             }
         }
+        cleaning.sync().map_err(Failure::Sync)?;
         let end = cleaning.end_offset();
         replica.lock().note_cleaned(end);
         Ok((end, *cleaning.stats()))

@@ -12,10 +12,10 @@
 use std::collections::HashMap;
 
 use taffrail_protocol::record_batch::{
-    BatchError, BatchHeader, BatchRewriter, BatchView, Records, write_empty,
+    BatchError, BatchHeader, BatchRewriter, BatchView, RawRecords, Records, write_empty,
 };
 
-use super::offset_map::OffsetMap;
+use super::offset_map::{KeyHash, OffsetMap};
 use super::transactions::Transactions;
 use crate::log::marker_of;
 use crate::producer_state::LastOfProducer;
@@ -42,6 +42,55 @@ pub(super) struct Filtered {
     /// How many records it had, and how many are left.
     pub records: u64,
     pub kept: u64,
+}
+
+/// Memory that is used again for batch after batch.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    rewriter: BatchRewriter,
+    hashes: Vec<Option<KeyHash>>,
+    keep: Vec<bool>,
+}
+
+/// Records that are looked at together, so that the map's memory comes for all of them at a time.
+const TOGETHER: usize = 64;
+
+/// Hashes the keys of the next records and has the map's memory come for all of them; false when there are none.
+fn look_ahead(
+    ahead: &mut RawRecords<'_>,
+    map: &OffsetMap,
+    hashes: &mut Vec<Option<KeyHash>>,
+) -> Result<bool, BatchError> {
+    hashes.clear();
+    for record in ahead.take(TOGETHER) {
+        hashes.push(record?.key.map(|key| map.hash(key)));
+    }
+    map.bring_near(hashes.iter().flatten().copied());
+    Ok(!hashes.is_empty())
+}
+
+impl Scratch {
+    /// Takes the keys of records from `first_dirty` on into the map. False when that is full.
+    pub fn take_in(
+        &mut self,
+        all: &Records<'_>,
+        first_dirty: i64,
+        map: &mut OffsetMap,
+    ) -> Result<bool, BatchError> {
+        let (mut ahead, mut records) = (all.raw(), all.raw());
+        while look_ahead(&mut ahead, map, &mut self.hashes)? {
+            for (hash, record) in self.hashes.iter().zip(records.by_ref()) {
+                let offset = record?.offset;
+                if let Some(hash) = hash
+                    && offset >= first_dirty
+                    && !map.put(*hash, offset)
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The records of a batch, decompressed where need be.
@@ -76,7 +125,7 @@ impl Rules<'_> {
         &self,
         batch: &BatchView<'_>,
         transactions: &mut Transactions,
-        rewriter: &mut BatchRewriter,
+        scratch: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<Filtered, BatchError> {
         let header = batch.header();
@@ -93,13 +142,13 @@ impl Rules<'_> {
                 None => copy(batch, out),
                 Some(_) => {
                     let all = records_of(batch)?;
-                    let mut rewriting = rewriter.begin(header, new_horizon_ms);
+                    let mut rewriting = scratch.rewriter.begin(header, new_horizon_ms);
                     all.raw().try_for_each(|record| record.map(|record| rewriting.keep(&record)))?;
                     rewriting.finish(out)?
                 }
             });
         } else if !goes && !header.is_control() {
-            self.filter_records(batch, is_past_horizon, rewriter, out, &mut filtered)?;
+            self.filter_records(batch, is_past_horizon, scratch, out, &mut filtered)?;
         }
         if filtered.written.is_none() && self.stays_empty(header) {
             filtered.written = Some(write_empty(header, out)?);
@@ -111,41 +160,42 @@ impl Rules<'_> {
         &self,
         batch: &BatchView<'_>,
         is_past_horizon: bool,
-        rewriter: &mut BatchRewriter,
+        scratch: &mut Scratch,
         out: &mut Vec<u8>,
         filtered: &mut Filtered,
     ) -> Result<(), BatchError> {
         let header = batch.header();
         let all = records_of(batch)?;
+        let mut keep = std::mem::take(&mut scratch.keep);
         let mut has_tombstones = false;
-        for record in all.raw() {
-            let record = record?;
-            if self.keeps(record.offset, record.key, record.has_value, is_past_horizon) {
-                filtered.kept += 1;
-                has_tombstones |= !record.has_value;
+        keep.clear();
+        let (mut ahead, mut records) = (all.raw(), all.raw());
+        while look_ahead(&mut ahead, self.map, &mut scratch.hashes)? {
+            // The hashes first, as a zip asks its first side once more than its second.
+            for (hash, record) in scratch.hashes.iter().zip(records.by_ref()) {
+                let record = record?;
+                let keeps = self.keeps(record.offset, *hash, record.has_value, is_past_horizon);
+                filtered.kept += u64::from(keeps);
+                has_tombstones |= keeps && !record.has_value;
+                keep.push(keeps);
             }
         }
         let new_horizon_ms =
             (has_tombstones && header.delete_horizon_ms().is_none()).then(|| self.new_horizon_ms());
-        if filtered.kept == 0 {
-            return Ok(());
-        }
-        if filtered.kept == filtered.records && new_horizon_ms.is_none() {
+        if filtered.kept == filtered.records && new_horizon_ms.is_none() && filtered.kept > 0 {
             filtered.written = Some(copy(batch, out));
-            return Ok(());
-        }
-        let mut rewriting = rewriter.begin(header, new_horizon_ms);
-        for record in all.raw() {
-            let record = record?;
-            if self.keeps(record.offset, record.key, record.has_value, is_past_horizon) {
-                rewriting.keep(&record);
+        } else if filtered.kept > 0 {
+            let mut rewriting = scratch.rewriter.begin(header, new_horizon_ms);
+            for (record, _) in all.raw().zip(&keep).filter(|(_, keeps)| **keeps) {
+                rewriting.keep(&record?);
             }
+            filtered.written = Some(rewriting.finish(out)?);
         }
-        filtered.written = Some(rewriting.finish(out)?);
+        scratch.keep = keep;
         Ok(())
     }
 
-    fn keeps(&self, offset: i64, key: Option<&[u8]>, has_value: bool, is_past_horizon: bool) -> bool {
+    fn keeps(&self, offset: i64, key: Option<KeyHash>, has_value: bool, is_past_horizon: bool) -> bool {
         if offset > self.map.latest() {
             return true;
         }

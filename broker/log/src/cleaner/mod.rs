@@ -6,6 +6,7 @@
 //! cleaner.clean_next()        writes some neighbouring segments anew as one, .cleaned, synced, and then .swap
 //! log.replace_segments()      under the lock: renames, if the segments are still what they were
 //!   … again for the next ones, from the oldest on
+//! cleaning.sync()             makes the last of the new names durable
 //! log.note_cleaned()          under the lock: how far the log is compacted now
 //! ```
 //!
@@ -32,7 +33,7 @@ use crate::segment::{Home, Segment};
 use crate::storage::Storage;
 use crate::transaction_index::{self, AbortedTransaction};
 use crate::{offset_index, time_index};
-use filter::Rules;
+use filter::{Rules, Scratch};
 use offset_map::OffsetMap;
 use plan::{Cleanable, SegmentLimits, SegmentState};
 use read::SegmentReader;
@@ -187,6 +188,14 @@ impl<S: Storage> Cleaning<S> {
         self.map.latest() + 1
     }
 
+    /// Makes durable what is in place. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be synced.
+    pub fn sync(&self) -> io::Result<()> {
+        self.plan.home.storage.sync_dir(&self.plan.home.dir)
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> &CleanStats {
         &self.stats
@@ -201,25 +210,26 @@ pub struct Replacement<S: Storage> {
     pub(crate) generation: u64,
 }
 
-/// What is still to be done when segments were replaced, or could not be; without holding the log.
-pub struct ReplacementEnd<S: Storage> {
-    pub(crate) storage: S,
-    pub(crate) dir: PathBuf,
-    /// The base offset of what was written, where it is not wanted.
-    pub(crate) unwanted: Option<i64>,
+/// What became of a [`Replacement`].
+#[must_use = "what is not wanted has to be removed"]
+pub enum Replaced<S: Storage> {
+    /// It is in place. The names become durable with the next one's, or with [`Cleaning::sync`].
+    InPlace,
+    /// The log has changed meanwhile.
+    Unwanted(Unwanted<S>),
 }
 
-impl<S: Storage> ReplacementEnd<S> {
-    /// Makes the replacement durable, or removes what is not wanted. True when segments were replaced. Blocks.
-    ///
-    /// # Errors
-    /// When the directory cannot be synced.
-    pub fn run(self) -> io::Result<bool> {
-        if let Some(base_offset) = self.unwanted {
-            write::discard(&self.storage, &self.dir, base_offset);
-            return Ok(false);
-        }
-        self.storage.sync_dir(&self.dir).map(|()| true)
+/// What was written for a log that has changed meanwhile.
+pub struct Unwanted<S: Storage> {
+    pub(crate) storage: S,
+    pub(crate) dir: PathBuf,
+    pub(crate) base_offset: i64,
+}
+
+impl<S: Storage> Unwanted<S> {
+    /// Removes it, without holding the log. Blocks.
+    pub fn discard(self) {
+        write::discard(&self.storage, &self.dir, self.base_offset);
     }
 }
 
@@ -275,10 +285,11 @@ impl Cleaner {
         let met = aborted.iter().filter(|transaction| transaction.last_offset >= from);
         let mut transactions = Transactions::new(met.copied().collect());
         let mut is_full = false;
+        let scratch = &mut self.output.scratch;
         for (index, segment) in plan.segments.iter().enumerate().skip(first) {
             let path = plan.home.path(SegmentFile::Log, segment.base_offset);
             self.reader.for_each_batch(&plan.home, segment, pace, |_, batch| {
-                let taken = take_in(batch, first_dirty, &mut map, &mut transactions);
+                let taken = take_in(batch, first_dirty, &mut map, &mut transactions, scratch);
                 is_full = !taken.map_err(|source| batch_failed(&path, batch, source))?;
                 Ok(!is_full)
             })?;
@@ -361,7 +372,7 @@ impl Cleaner {
         for source in sources {
             let source_path = plan.home.path(SegmentFile::Log, source.base_offset);
             self.reader.for_each_batch(&plan.home, source, pace, |pace, batch| {
-                let filtered = rules.filter(batch, transactions, &mut output.rewriter, &mut output.bytes);
+                let filtered = rules.filter(batch, transactions, &mut output.scratch, &mut output.bytes);
                 let filtered = filtered.map_err(|source| batch_failed(&source_path, batch, source))?;
                 stats.records_before += filtered.records;
                 stats.records_after += filtered.kept;
@@ -397,18 +408,15 @@ fn take_in(
     first_dirty: i64,
     map: &mut OffsetMap,
     transactions: &mut Transactions,
+    scratch: &mut Scratch,
 ) -> Result<bool, BatchError> {
     let header = batch.header();
     let is_aborted = filter::meet(batch, transactions)?;
-    if !header.is_control() && !is_aborted {
-        for record in filter::records_of(batch)?.raw() {
-            let record = record?;
-            if let Some(key) = record.key.filter(|_| record.offset >= first_dirty)
-                && !map.put(key, record.offset)
-            {
-                return Ok(false);
-            }
-        }
+    if !header.is_control()
+        && !is_aborted
+        && !scratch.take_in(&filter::records_of(batch)?, first_dirty, map)?
+    {
+        return Ok(false);
     }
     if header.last_offset() >= first_dirty {
         map.note_latest(header.last_offset());

@@ -10,12 +10,16 @@ pub const ENTRY_BYTES: usize = size_of::<Slot>();
 
 #[derive(Clone, Copy)]
 struct Slot {
-    hash: [u64; 2],
+    hash: KeyHash,
     /// The offset and one: zero is an empty slot, so that memory comes zeroed, and pages that are not used never.
     offset: u64,
 }
 
-const EMPTY: Slot = Slot { hash: [0; 2], offset: 0 };
+const EMPTY: Slot = Slot { hash: KeyHash([0; 2]), offset: 0 };
+
+/// What a key is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u64; 2]);
 
 /// The latest offset of each key.
 pub struct OffsetMap {
@@ -57,34 +61,44 @@ impl OffsetMap {
         self.latest = self.latest.max(offset);
     }
 
+    /// What it knows a key by.
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
+        KeyHash([hash as u64, (hash >> 64) as u64])
+    }
+
+    /// Has the memory of these keys' slots brought near, all at a time, before they are looked at one by one: the map is
+    /// larger than any cache, and to wait for each would take most of the time.
+    pub fn bring_near(&self, hashes: impl Iterator<Item = KeyHash>) {
+        std::hint::black_box(hashes.fold(0, |sum, hash| sum ^ self.slots[self.home(hash)].offset));
+    }
+
     /// Takes in a record's key. False when the map is full; it is left as it was then.
-    pub fn put(&mut self, key: &[u8], offset: i64) -> bool {
+    pub fn put(&mut self, key: KeyHash, offset: i64) -> bool {
         if self.len >= self.capacity {
             return false;
         }
-        let hash = self.hash(key);
-        let slot = self.find(hash);
+        let slot = self.find(key);
         self.len += usize::from(self.slots[slot].offset == 0);
-        self.slots[slot] = Slot { hash, offset: offset as u64 + 1 };
+        self.slots[slot] = Slot { hash: key, offset: offset as u64 + 1 };
         self.latest = offset;
         true
     }
 
     /// The latest offset of a key, if any was taken in.
-    pub fn get(&self, key: &[u8]) -> Option<i64> {
-        let slot = self.slots[self.find(self.hash(key))];
-        slot.offset.checked_sub(1).map(|offset| offset as i64)
+    pub fn get(&self, key: KeyHash) -> Option<i64> {
+        self.slots[self.find(key)].offset.checked_sub(1).map(|offset| offset as i64)
     }
 
-    fn hash(&self, key: &[u8]) -> [u64; 2] {
-        let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
-        [hash as u64, (hash >> 64) as u64]
+    /// Where a key is looked for first.
+    fn home(&self, KeyHash(hash): KeyHash) -> usize {
+        ((u128::from(hash[1]) * self.slots.len() as u128) >> 64) as usize
     }
 
     /// The slot of this hash, or the empty one where it belongs. There always is an empty one.
-    fn find(&self, hash: [u64; 2]) -> usize {
+    fn find(&self, hash: KeyHash) -> usize {
         let count = self.slots.len();
-        let mut index = ((u128::from(hash[1]) * count as u128) >> 64) as usize;
+        let mut index = self.home(hash);
         loop {
             let slot = &self.slots[index];
             if slot.offset == 0 || slot.hash == hash {
@@ -108,13 +122,13 @@ mod tests {
         assert_eq!((map.capacity(), map.latest()), (90, -1));
         let key = |index: i64| format!("key-{}", index % 90).into_bytes();
         for offset in 0..90 {
-            assert!(map.put(&key(offset), offset));
+            assert!(map.put(map.hash(&key(offset)), offset));
         }
-        assert!(!map.put(b"another", 90), "it is full");
+        assert!(!map.put(map.hash(b"another"), 90), "it is full");
         assert_eq!((map.len(), map.latest()), (90, 89));
-        assert_eq!(map.get(b"another"), None);
+        assert_eq!(map.get(map.hash(b"another")), None);
         for offset in 0..90 {
-            assert_eq!(map.get(&key(offset)), Some(offset));
+            assert_eq!(map.get(map.hash(&key(offset))), Some(offset));
         }
     }
 
@@ -122,9 +136,9 @@ mod tests {
     fn a_key_that_comes_again_takes_no_room() {
         let mut map = OffsetMap::new(10, 1 << 20, 0.9, 7);
         for offset in 0..1000 {
-            assert!(map.put(&[(offset % 3) as u8], offset));
+            assert!(map.put(map.hash(&[(offset % 3) as u8]), offset));
         }
-        assert_eq!((map.len(), map.get(&[0]), map.get(&[2])), (3, Some(999), Some(998)));
+        assert_eq!((map.len(), map.get(map.hash(&[0])), map.get(map.hash(&[2]))), (3, Some(999), Some(998)));
         map.note_latest(5);
         assert_eq!(map.latest(), 999);
     }
@@ -132,6 +146,7 @@ mod tests {
     #[test]
     fn it_takes_no_more_memory_than_the_records_need() {
         assert!(OffsetMap::new(9, 1 << 30, 0.9, 7).slots.len() <= 11);
-        assert!(OffsetMap::new(0, 0, 0.9, 7).put(b"k", 0));
+        let mut least = OffsetMap::new(0, 0, 0.9, 7);
+        assert!(least.put(least.hash(b"k"), 0));
     }
 }

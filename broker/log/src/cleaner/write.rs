@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use taffrail_protocol::record_batch::{BatchHeader, BatchRewriter};
+use taffrail_protocol::record_batch::BatchHeader;
 
+use super::filter::Scratch;
 use super::{Pace, Stopped};
 use crate::config::LogConfig;
 use crate::names::{CLEANED_SUFFIX, SWAP_SUFFIX, SegmentFile};
@@ -15,7 +16,7 @@ use crate::transaction_index::AbortedTransaction;
 /// Batches on their way into a file. The buffer is used again.
 pub(super) struct Output {
     io_bytes: usize,
-    pub rewriter: BatchRewriter,
+    pub scratch: Scratch,
     pub bytes: Vec<u8>,
     /// Those of the batches in `bytes`.
     pub headers: Vec<BatchHeader>,
@@ -42,7 +43,7 @@ impl From<Stopped> for WriteError {
 impl Output {
     pub fn new(io_bytes: usize) -> Self {
         let io_bytes = io_bytes.max(1);
-        Self { io_bytes, rewriter: BatchRewriter::default(), bytes: Vec::new(), headers: Vec::new() }
+        Self { io_bytes, scratch: Scratch::default(), bytes: Vec::new(), headers: Vec::new() }
     }
 
     /// Whether it is time to write.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Log;
 use crate::cleaner::plan::{self, Cleanable, Lag, SegmentState, SegmentTimes};
-use crate::cleaner::{Plan, Replacement, ReplacementEnd};
+use crate::cleaner::{Plan, Replaced, Replacement, Unwanted};
 use crate::error::Poisoned;
 use crate::names::{SWAP_SUFFIX, SegmentFile};
 use crate::segment::{Home, Segment};
@@ -88,23 +88,17 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// Puts a segment in the place of those it was made of, unless any of them has changed or gone meanwhile. The caller
-    /// runs what is returned without holding the log.
+    /// Puts a segment in the place of those it was made of, unless any of them has changed or gone meanwhile.
     ///
     /// The order, so that a crash at any point leaves either the old segments or the new one: it waits under `.swap`, which
     /// is durable; those behind the first go; it takes the first one's name. Recovery does what is left of these.
     ///
     /// # Errors
     /// When the log is or becomes poisoned.
-    pub fn replace_segments(&mut self, replacement: Replacement<S>) -> Result<ReplacementEnd<S>, Poisoned> {
+    pub fn replace_segments(&mut self, replacement: Replacement<S>) -> Result<Replaced<S>, Poisoned> {
         self.check_writable()?;
         let Replacement { sources, segment, generation } = replacement;
         let base_offset = sources[0].base_offset;
-        let end = |unwanted| ReplacementEnd {
-            storage: self.home.storage.clone(),
-            dir: self.home.dir.clone(),
-            unwanted,
-        };
         let first = self.segments.iter().position(|segment| segment.base_offset == base_offset);
         let unchanged = first.filter(|first| {
             let present = self.segments.iter().skip(*first).map(Segment::state);
@@ -114,16 +108,16 @@ impl<S: Storage> Log<S> {
         // A topic that keeps all records by now loses none any more.
         let unchanged = unchanged.filter(|_| self.config.compact);
         let Some(first) = unchanged.filter(|_| generation == self.generation) else {
-            return Ok(end(Some(base_offset)));
+            let (storage, dir) = (self.home.storage.clone(), self.home.dir.clone());
+            return Ok(Replaced::Unwanted(Unwanted { storage, dir, base_offset }));
         };
-        let end = end(None);
         let replaced = first..first + sources.len();
         let base_offsets = sources.iter().map(|source| source.base_offset);
         let Some(segment) = segment else {
             self.give_up(base_offsets)?;
             self.segments.drain(replaced);
             self.assert_order();
-            return Ok(end);
+            return Ok(Replaced::InPlace);
         };
         self.give_up(base_offsets.skip(1))?;
         let swap = Home { suffix: SWAP_SUFFIX, ..self.home.clone() };
@@ -137,7 +131,7 @@ impl<S: Storage> Log<S> {
         let renamed = self.take_names_beside(&swap, base_offset);
         self.guard("putting the index of a compacted segment in place", renamed)?;
         self.assert_order();
-        Ok(end)
+        Ok(Replaced::InPlace)
     }
 
     /// Renames the files beside a segment's `.log` from `.swap` to their own names. Its producer snapshot goes: it may tell

@@ -2,7 +2,7 @@
 //! record has its key.
 
 use taffrail_log::cleaner::plan::Cleanable;
-use taffrail_log::cleaner::{Plan, Replacement, ReplacementEnd};
+use taffrail_log::cleaner::{Plan, Replaced, Replacement};
 use taffrail_log::{Poisoned, Storage};
 
 use super::{Effects, Partition};
@@ -44,7 +44,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         &mut self,
         replacement: Replacement<S>,
         effects: &mut Effects<T>,
-    ) -> Result<ReplacementEnd<S>, Poisoned> {
+    ) -> Result<Replaced<S>, Poisoned> {
         let replaced = self.log.replace_segments(replacement);
         self.tell_failure(effects);
         replaced
