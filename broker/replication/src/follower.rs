@@ -39,8 +39,8 @@ pub enum FollowError {
     Append(AppendError),
     /// Records are missing in what the leader sent.
     #[error(
-        "ends at {log_end_offset} and was sent a batch that begins at {base_offset}: the leader's log lacks what is \
-         between, or was compacted before cleanup.policy was changed; it follows no more under this leader"
+        "ends at {log_end_offset} and was sent a batch that begins at {base_offset}, behind what is committed: the \
+         leader's log lacks what is between; it follows no more under this leader"
     )]
     Gap {
         /// Where the batch begins.
@@ -177,17 +177,24 @@ pub fn check_truncation(
     })
 }
 
-/// Looks at offsets and epochs of what a leader sent: batches follow one another without gaps, and epochs rise up to the
-/// leader's. Checksums are the log's to check. A batch that is cut off at the end is left out.
+/// Looks at offsets and epochs of what a leader sent: batches follow one another, without gaps behind what was committed when
+/// it was sent (`leader_high_watermark`), and epochs rise up to the leader's. Checksums are the log's to check. A batch that is cut off at the end is left out.
 ///
 /// # Errors
 /// [`FollowError::Gap`] and [`FollowError::Epoch`]. A batch that cannot be parsed is left for the log to refuse.
-pub fn check_batches(log: &FollowerLog, records: &[u8], leader_epoch: i32) -> Result<(), FollowError> {
+pub fn check_batches(
+    log: &FollowerLog,
+    records: &[u8],
+    leader_epoch: i32,
+    leader_high_watermark: i64,
+) -> Result<(), FollowError> {
     let (mut log_end_offset, mut last_epoch) = (log.log_end_offset, log.last_epoch);
     for view in Batches::new(records).map_while(Result::ok) {
         let header = view.header();
         let (base_offset, epoch) = (header.base_offset, header.partition_leader_epoch);
-        if base_offset > log_end_offset && !log.compact {
+        // Compaction leaves holes among what is committed, and they stay when the topic is not compacted any more.
+        let may_be_compacted = log.compact || base_offset <= leader_high_watermark;
+        if base_offset > log_end_offset && !may_be_compacted {
             return Err(FollowError::Gap { base_offset, log_end_offset });
         }
         if epoch < last_epoch || epoch > leader_epoch {

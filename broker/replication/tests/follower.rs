@@ -212,6 +212,19 @@ fn a_compacted_log_may_have_gaps() {
 }
 
 #[test]
+fn holes_that_compaction_left_stay_when_a_topic_is_not_compacted_any_more() {
+    let records = [stored_batch(2, 0, 1), stored_batch(7, 0, 1)].concat();
+    for (high_watermark, end) in [(7, Some(8)), (6, None)] {
+        let mut b = Node::new(B);
+        b.assign(two(0, 0));
+        let position = b.partition.fetch_position().unwrap();
+        let answer = Answer { high_watermark, ..Answer::records(records.clone(), 0) };
+        let taken = take(&mut b, &position, &answer).map(|_| b.end());
+        assert_eq!(taken.ok(), end, "nothing that is not committed was compacted");
+    }
+}
+
+#[test]
 fn rule_19_a_follower_serves_what_it_knows_to_be_committed() {
     let (mut a, mut b) = committed(3);
     a.append(2);

@@ -75,7 +75,7 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         effects: &mut Effects<T>,
     ) -> Result<FetchedOutcome, FollowError> {
         let before = self.follower_log();
-        check_batches(&before, answer.records, self.record.leader_epoch)?;
+        check_batches(&before, answer.records, self.record.leader_epoch, answer.high_watermark)?;
         let size = self.log.size();
         let appended = self.log.append_as_follower(answer.records, now_ms)?;
         // Nothing else touched the log meanwhile.
