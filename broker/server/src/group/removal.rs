@@ -203,11 +203,16 @@ impl<T> GroupShard<T> {
 
     /// A removal has failed: its groups are still there.
     pub(super) fn restore(&mut self, groups: Vec<ClassicGroup<T>>) {
-        for group in groups {
+        for mut group in groups {
             match self.groups.get_mut(&group.id) {
                 // A new one of the same name is in use already and goes on in its place.
                 Some(Group::Classic(live)) if live.is_in_use() => live.durable |= group.durable,
-                _ => {
+                // One that came back before it, of an earlier removal, may have been in the log already.
+                Some(Group::Classic(idle)) => {
+                    group.durable |= idle.durable;
+                    *idle = group;
+                }
+                None => {
                     self.groups.insert(group.id.clone(), Group::Classic(group));
                 }
             }

@@ -271,6 +271,34 @@ fn run(actions: Vec<Action>, fails: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+#[test]
+fn a_group_whose_removals_have_failed_one_after_the_other_is_still_there() {
+    let commit = || Action::Commit { group: 0, member: None, topic: 0, offset: 0 };
+    let join =
+        || Action::Join { group: 2, member: None, instance: None, metadata: 0, by_version_four: false };
+    let actions = vec![
+        commit(),
+        Action::Advance { ms: 691_200_000 },
+        join(),
+        Action::Append,
+        Action::Append,
+        Action::Commit0,
+        // Its offset expires.
+        Action::Advance { ms: 700_000 },
+        Action::Append,
+        join(),
+        // A new group of its name begins, and is deleted.
+        commit(),
+        Action::Advance { ms: 11_000 },
+        Action::Delete { group: 0 },
+        Action::Fail,
+        Action::Fail,
+        Action::Append,
+        Action::Fail,
+    ];
+    run(actions, true).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
