@@ -89,6 +89,18 @@ impl Asker {
             self.hear().await.with_context(|| format!("waiting for a change of {key}"))?;
         }
     }
+
+    /// Waits until there is nothing that the store cannot do.
+    pub(crate) async fn well(&self) -> Result<()> {
+        let mut health = self.store.health();
+        let well = health.wait_for(|health| health.faults.is_empty());
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, well).await {
+            ended.context("the store has ended")?;
+            return Ok(());
+        }
+        let faults: Vec<String> = health.borrow().sentences().collect();
+        anyhow::bail!("all is not well after {} s: {faults:?}", PATIENCE.as_secs())
+    }
 }
 
 /// Waits for all answers, for those who know only a store that blocks. Not to be used on a worker of the runtime.
