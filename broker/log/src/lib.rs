@@ -24,7 +24,9 @@ pub mod producer_snapshot;
 mod producer_state;
 mod recent;
 mod recovery;
+pub mod repair;
 pub mod retention;
+mod rewritten;
 mod scan;
 mod segment;
 pub mod storage;
@@ -38,8 +40,8 @@ pub use error::{
 };
 pub use leader_epoch::EpochEntry;
 pub use log::{
-    AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Retained, Sweep,
-    remove_dir,
+    AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Replaced, Replacement,
+    Retained, Sweep, Unwanted, remove_dir,
 };
 pub use log_dir::{DirState, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;

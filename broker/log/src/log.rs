@@ -11,6 +11,8 @@ mod delete;
 mod flush;
 mod heal;
 mod read;
+mod repair;
+mod replace;
 mod times;
 mod truncate;
 
@@ -39,6 +41,8 @@ pub use check::CorruptBatch;
 pub use delete::{Retained, Sweep};
 pub use flush::{Flush, FlushResult, remove_dir};
 pub use read::{FileRange, ReadInfo};
+pub(crate) use replace::Rewrite;
+pub use replace::{Replaced, Replacement, Unwanted};
 
 /// What is known about a log before it is opened, from the data directory's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,7 @@ pub struct Log<S: Storage> {
     cleaned_to: i64,
     /// Shared with the sweeps that are under way.
     deleted: Arc<Mutex<delete::Deleted>>,
+    rewrite: replace::RewriteUnderWay,
     /// Set between the first and the last step of closing.
     closing: Option<flush::Closing>,
     poisoned: Option<Poisoned>,
@@ -157,6 +162,7 @@ impl<S: Storage> Log<S> {
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
+            rewrite: replace::RewriteUnderWay::default(),
             closing: None,
             poisoned: None,
             home,
@@ -217,6 +223,7 @@ impl<S: Storage> Log<S> {
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
+            rewrite: replace::RewriteUnderWay::default(),
             closing: None,
             poisoned: None,
         })

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use common::{NOW, config, create, dir, open};
 use proptest::prelude::*;
-use taffrail_log::cleaner::{CleanError, Cleaner, CleanerLimits, Pace, Replaced, Stopped};
+use taffrail_log::cleaner::{CleanError, Cleaner, CleanerLimits, Pace, Stopped};
 use taffrail_log::names::{PartitionFile, SegmentFile};
 use taffrail_log::storage::{Access, Effect, Fault, Operation};
 use taffrail_log::transaction_index;
-use taffrail_log::{AppendOrigin, Log, LogConfig, MemoryStorage, OpenMode, Storage, StorageFile};
+use taffrail_log::{AppendOrigin, Log, LogConfig, MemoryStorage, OpenMode, Replaced, Storage, StorageFile};
 use taffrail_protocol::record_batch::{BatchBuilder, BatchHeader, BatchView, Batches, Compression};
 
 const DELETE_RETENTION_MS: i64 = 1000;
@@ -308,7 +308,7 @@ impl Model {
         let Ok(cleanable) = self.log().cleanable(end, now) else { return false };
         let Some(cleanable) = cleanable else { return true };
         self.touched = self.touched.max(cleanable.first_uncleanable);
-        let plan = self.log().begin_cleaning(cleanable, now);
+        let plan = self.log().begin_cleaning(cleanable, now).unwrap();
         let mut cleaner = Cleaner::new(limits((map_entries + 1) * 24 * 10 / 9 + 24, 300), 42);
         let mut pace = StopAfter(stop_after);
         let run = || -> Result<bool, CleanError> {
@@ -567,7 +567,7 @@ fn a_corrupt_batch_is_named_and_nothing_is_changed() {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     let (now, end) = (model.now, model.log().log_end_offset());
     let cleanable = model.log().cleanable(end, now).unwrap().unwrap();
-    let plan = model.log().begin_cleaning(cleanable, now);
+    let plan = model.log().begin_cleaning(cleanable, now).unwrap();
     let failed = Cleaner::new(limits(1 << 16, 1000), 1).begin(plan, &mut StopAfter(None)).err().unwrap();
     let text = failed.to_string();
     let position = before[0].len();
@@ -598,7 +598,7 @@ fn what_was_compacted_of_a_log_that_changed_meanwhile_is_not_put_in_place() {
         model.step(&Op::Flush);
         let (now, end) = (model.now, model.log().log_end_offset());
         let cleanable = model.log().cleanable(end, now).unwrap().unwrap();
-        let plan = model.log().begin_cleaning(cleanable, now);
+        let plan = model.log().begin_cleaning(cleanable, now).unwrap();
         let mut cleaner = Cleaner::new(limits(1 << 16, 1000), 1);
         let mut cleaning = cleaner.begin(plan, &mut StopAfter(None)).unwrap();
         let replacement = cleaner.clean_next(&mut cleaning, &mut StopAfter(None)).unwrap().unwrap();

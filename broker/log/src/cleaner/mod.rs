@@ -27,12 +27,13 @@ use std::path::{Path, PathBuf};
 use taffrail_protocol::record_batch::{BatchError, BatchView, write_empty};
 
 use crate::config::LogConfig;
+use crate::log::{Replacement, Rewrite};
 use crate::names::{CLEANED_SUFFIX, SegmentFile};
 use crate::producer_state::LastOfProducer;
 use crate::segment::{Home, Segment};
 use crate::storage::Storage;
 use crate::transaction_index::{self, AbortedTransaction};
-use crate::{offset_index, time_index};
+use crate::{offset_index, rewritten, time_index};
 use filter::{Rules, Scratch};
 use offset_map::OffsetMap;
 use plan::{Cleanable, SegmentLimits, SegmentState};
@@ -117,7 +118,7 @@ pub struct Plan<S: Storage> {
     /// All segments, up to the log's end.
     pub(crate) bases: Vec<i64>,
     pub(crate) producers: HashMap<i64, LastOfProducer>,
-    pub(crate) generation: u64,
+    pub(crate) rewrite: Rewrite,
     pub(crate) now_ms: i64,
 }
 
@@ -199,37 +200,6 @@ impl<S: Storage> Cleaning<S> {
     /// What was done so far.
     pub fn stats(&self) -> &CleanStats {
         &self.stats
-    }
-}
-
-/// Some segments and what is to take their place: one, which waits under `.swap`.
-pub struct Replacement<S: Storage> {
-    pub(crate) sources: Vec<SegmentState>,
-    /// `None` where nothing is left of them.
-    pub(crate) segment: Option<Segment<S>>,
-    pub(crate) generation: u64,
-}
-
-/// What became of a [`Replacement`].
-#[must_use = "what is not wanted has to be removed"]
-pub enum Replaced<S: Storage> {
-    /// It is in place. The names become durable with the next one's, or with [`Cleaning::sync`].
-    InPlace,
-    /// The log has changed meanwhile.
-    Unwanted(Unwanted<S>),
-}
-
-/// What was written for a log that has changed meanwhile.
-pub struct Unwanted<S: Storage> {
-    pub(crate) storage: S,
-    pub(crate) dir: PathBuf,
-    pub(crate) base_offset: i64,
-}
-
-impl<S: Storage> Unwanted<S> {
-    /// Removes it, without holding the log. Blocks.
-    pub fn discard(self) {
-        write::discard(&self.storage, &self.dir, self.base_offset);
     }
 }
 
@@ -328,10 +298,10 @@ impl Cleaner {
         let Home { storage, dir, .. } = &cleaning.plan.home;
         let written = written.and_then(|segment| {
             if segment.size == 0 {
-                write::discard(storage, dir, base_offset);
+                rewritten::discard(storage, dir, base_offset);
                 return Ok(None);
             }
-            let beside = write::put_beside(storage, dir, base_offset);
+            let beside = rewritten::put_beside(storage, dir, base_offset);
             beside.map(|()| Some(segment)).map_err(|source| CleanError::Io {
                 path: SegmentFile::Log.path(dir, base_offset),
                 action: "renaming what takes the place of",
@@ -339,10 +309,10 @@ impl Cleaner {
             })
         });
         if written.is_err() {
-            write::discard(storage, dir, base_offset);
+            rewritten::discard(storage, dir, base_offset);
         }
         let segment = written?;
-        Ok(Some(Replacement { sources, segment, generation: cleaning.plan.generation }))
+        Ok(Some(Replacement { sources, segment, rewrite: cleaning.plan.rewrite.clone() }))
     }
 
     fn write_group<S: Storage>(
@@ -396,7 +366,7 @@ impl Cleaner {
         stats.bytes_after += cleaned.size;
         let modified_ms = sources.last().map(|last| plan.home.path(SegmentFile::Log, last.base_offset));
         let modified_ms = modified_ms.and_then(|path| plan.home.storage.modified_ms(&path).ok().flatten());
-        let completed = write::complete(&home, &mut cleaned, &transactions.take_kept(), modified_ms);
+        let completed = rewritten::complete(&home, &mut cleaned, &transactions.take_kept(), modified_ms);
         completed.map_err(|error| failed(error.into()))?;
         Ok(cleaned)
     }

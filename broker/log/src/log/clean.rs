@@ -1,13 +1,12 @@
-//! The log's part of compaction: what can be compacted, and putting in place what was ([`crate::cleaner`]).
+//! The log's part of compaction: what can be compacted, and how far it is ([`crate::cleaner`]).
 
 use std::io;
 
 use super::Log;
+use crate::cleaner::Plan;
 use crate::cleaner::plan::{self, Cleanable, Lag, SegmentState, SegmentTimes};
-use crate::cleaner::{Plan, Replaced, Replacement, Unwanted};
 use crate::error::Poisoned;
-use crate::names::{SWAP_SUFFIX, SegmentFile};
-use crate::segment::{Home, Segment};
+use crate::segment::Segment;
 use crate::storage::Storage;
 
 impl<S: Storage> Log<S> {
@@ -72,81 +71,22 @@ impl<S: Storage> Log<S> {
         Ok(is_overdue)
     }
 
-    /// A snapshot of what `cleanable` names, for a [`Cleaner`](crate::cleaner::Cleaner).
-    pub fn begin_cleaning(&self, cleanable: Cleanable, now_ms: i64) -> Plan<S> {
+    /// A snapshot of what `cleanable` names, for a [`Cleaner`](crate::cleaner::Cleaner). `None` while other segments of the
+    /// log are written anew.
+    pub fn begin_cleaning(&mut self, cleanable: Cleanable, now_ms: i64) -> Option<Plan<S>> {
+        let rewrite = self.begin_rewrite(true)?;
         let count =
             self.segments.partition_point(|segment| segment.base_offset < cleanable.first_uncleanable);
-        Plan {
+        Some(Plan {
             home: self.home.clone(),
             config: self.config.clone(),
             cleanable,
             segments: self.segments[..count].iter().map(Segment::state).collect(),
             bases: self.segments.iter().map(|segment| segment.base_offset).collect(),
             producers: self.producers.last_of_each().collect(),
-            generation: self.generation,
+            rewrite,
             now_ms,
-        }
-    }
-
-    /// Puts a segment in the place of those it was made of, unless any of them has changed or gone meanwhile.
-    ///
-    /// The order, so that a crash at any point leaves either the old segments or the new one: it waits under `.swap`, which
-    /// is durable; those behind the first go; it takes the first one's name. Recovery does what is left of these.
-    ///
-    /// # Errors
-    /// When the log is or becomes poisoned.
-    pub fn replace_segments(&mut self, replacement: Replacement<S>) -> Result<Replaced<S>, Poisoned> {
-        self.check_writable()?;
-        let Replacement { sources, segment, generation } = replacement;
-        let base_offset = sources[0].base_offset;
-        let first = self.segments.iter().position(|segment| segment.base_offset == base_offset);
-        let unchanged = first.filter(|first| {
-            let present = self.segments.iter().skip(*first).map(Segment::state);
-            let is_sealed = first + sources.len() < self.segments.len();
-            is_sealed && present.take(sources.len()).eq(sources.iter().copied())
-        });
-        // A topic that keeps all records by now loses none any more.
-        let unchanged = unchanged.filter(|_| self.config.compact);
-        let Some(first) = unchanged.filter(|_| generation == self.generation) else {
-            let (storage, dir) = (self.home.storage.clone(), self.home.dir.clone());
-            return Ok(Replaced::Unwanted(Unwanted { storage, dir, base_offset }));
-        };
-        let replaced = first..first + sources.len();
-        let base_offsets = sources.iter().map(|source| source.base_offset);
-        let Some(segment) = segment else {
-            self.give_up(base_offsets)?;
-            self.segments.drain(replaced);
-            self.assert_order();
-            return Ok(Replaced::InPlace);
-        };
-        self.give_up(base_offsets.skip(1))?;
-        let swap = Home { suffix: SWAP_SUFFIX, ..self.home.clone() };
-        let log = |home: &Home<S>| home.path(SegmentFile::Log, base_offset);
-        let renamed = self.home.storage.rename(&log(&swap), &log(&self.home));
-        self.guard("putting a compacted segment in place", renamed)?;
-        // From here on the file of that name is the new one.
-        self.segments.splice(replaced, [segment]);
-        self.mapped.retain(|mapped| *mapped != base_offset);
-        self.changes += 1;
-        let renamed = self.take_names_beside(&swap, base_offset);
-        self.guard("putting the index of a compacted segment in place", renamed)?;
-        self.assert_order();
-        Ok(Replaced::InPlace)
-    }
-
-    /// Renames the files beside a segment's `.log` from `.swap` to their own names. Its producer snapshot goes: it may tell
-    /// of an open transaction whose marker the segment has lost. What the batches tell without it is whole.
-    fn take_names_beside(&self, swap: &Home<S>, base_offset: i64) -> io::Result<()> {
-        let storage = &self.home.storage;
-        storage.remove_file(&self.home.path(SegmentFile::ProducerSnapshot, base_offset))?;
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::TransactionIndex] {
-            match storage.rename(&swap.path(kind, base_offset), &self.home.path(kind, base_offset)) {
-                // Most segments have no transaction index.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                renamed => renamed?,
-            }
-        }
-        Ok(())
+        })
     }
 
     /// A compaction that began with `generation` has come to its end, at `offset`. Where records were taken back meanwhile

@@ -43,6 +43,8 @@ impl<S: Storage> Log<S> {
         healed.cleaned_to = self.cleaned_to.min(healed.log_end_offset);
         // What is left of deleted segments is as it was.
         healed.deleted = Arc::clone(&self.deleted);
+        // What is being written anew is not wanted any more, but has its names as long as it lasts.
+        healed.rewrite = std::mem::take(&mut self.rewrite);
         // A flush that was begun before says nothing of this one.
         healed.generation = self.generation.max(healed.generation) + 1;
         assert!(
