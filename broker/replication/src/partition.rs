@@ -38,6 +38,7 @@ mod parked;
 mod produce;
 mod read;
 mod refused;
+mod repair;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub use parked::{Effect, Effects, ParkId};
 pub use produce::{ProduceError, Produced, RequiredAcks};
 pub use read::Isolation;
 use refused::RefusedBatches;
+pub use repair::{RepairState, RepairTask};
 
 /// `replica.lag.time.max.ms` where nothing else is set.
 pub const DEFAULT_LAG_TIME_MAX_MS: i64 = 30_000;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use taffrail_log::cleaner::plan::Cleanable;
-use taffrail_log::cleaner::{CleanError, CleanStats, Cleaner, CleanerLimits, Replaced};
-use taffrail_log::{FileStorage, Poisoned, TopicPartition};
+use taffrail_log::cleaner::{CleanError, CleanStats, Cleaner, CleanerLimits};
+use taffrail_log::{FileStorage, Poisoned, Replaced, TopicPartition};
 use taffrail_replication::partition::Effects;
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ enum Failure {
     Poisoned(#[from] Poisoned),
     #[error("making it durable failed: {0}")]
     Sync(std::io::Error),
-    /// The log changed under it: it was cut, or its topic is not compacted any more.
+    /// The log changed under it: it was cut or is being repaired, or its topic is not compacted any more.
     #[error("the log has changed meanwhile")]
     Changed,
 }
@@ -165,6 +165,14 @@ fn work(shared: &Shared, number: usize) {
     }
 }
 
+/// Whether a batch that could not be read is corrupt. Then it is told to people and the controller, and repaired.
+fn found_corrupt(replica: &Replica, offset: i64) -> bool {
+    let mut effects = Effects::new();
+    let is_corrupt = replica.lock().found_corrupt(offset, &mut effects);
+    carry_out(&mut effects);
+    is_corrupt
+}
+
 impl Shared {
     fn stopping(&self) -> bool {
         self.stop.has_changed().unwrap_or(true)
@@ -200,8 +208,8 @@ impl Shared {
     fn cleanable(&self, key: PartitionKey, replica: &Replica) -> Option<Cleanable> {
         let mut effects = Effects::new();
         let mut locked = replica.lock();
-        // Its failure was told when it came about.
-        if locked.log().poisoned().is_some() {
+        // Its failure was told when it came about. A corrupt batch is mended first.
+        if locked.log().poisoned().is_some() || locked.corrupt_batch().is_some() {
             return None;
         }
         let cleanable = locked.cleanable(now_ms(), &mut effects);
@@ -245,6 +253,7 @@ impl Shared {
             }
             // That a log failed is an effect, which has it told.
             Err(Failure::Poisoned(_)) => {}
+            Err(Failure::Clean(CleanError::Corrupt { offset, .. })) if found_corrupt(replica, offset) => {}
             Err(Failure::Clean(error @ (CleanError::Corrupt { .. } | CleanError::Batch { .. }))) => {
                 let mut uncleanable = self.uncleanable.lock();
                 uncleanable.insert(*key, replica.lock().log().cleaned_to());
@@ -275,7 +284,7 @@ impl Shared {
         cleanable: Cleanable,
     ) -> Result<(i64, CleanStats), Failure> {
         let mut pace = Throttle { budget: &self.budget, live: &self.broker.live, stop: &self.stop };
-        let plan = replica.lock().begin_cleaning(cleanable, now_ms());
+        let plan = replica.lock().begin_cleaning(cleanable, now_ms()).ok_or(Failure::Changed)?;
         let mut cleaning = cleaner.begin(plan, &mut pace)?;
         while let Some(replacement) = cleaner.clean_next::<FileStorage>(&mut cleaning, &mut pace)? {
             let mut effects = Effects::new();

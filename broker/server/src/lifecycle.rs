@@ -223,7 +223,7 @@ impl RunningBroker {
         tasks.push(tokio::spawn(upkeep));
         tasks.push(tokio::spawn(retention::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
         tasks.push(tokio::spawn(cleaner::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
-        tasks.extend(replication::start(&broker, me, peer_token, &stopped));
+        tasks.extend(replication::start(&broker, &replicas, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
         Ok(Self { broker, replicas, incarnation, stop, tasks, session, state, stopping })
     }

@@ -1,9 +1,9 @@
 //! Compaction, on every replica for itself: what is committed, and belongs to no open transaction, may go where a later
 //! record has its key.
 
+use taffrail_log::cleaner::Plan;
 use taffrail_log::cleaner::plan::Cleanable;
-use taffrail_log::cleaner::{Plan, Replaced, Replacement};
-use taffrail_log::{Poisoned, Storage};
+use taffrail_log::{Poisoned, Replaced, Replacement, Storage};
 
 use super::{Effects, Partition};
 
@@ -24,8 +24,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         cleanable
     }
 
-    /// A snapshot of what `cleanable` names.
-    pub fn begin_cleaning(&self, cleanable: Cleanable, now_ms: i64) -> Plan<S> {
+    /// A snapshot of what `cleanable` names; `None` while segments of the log are written anew already.
+    pub fn begin_cleaning(&mut self, cleanable: Cleanable, now_ms: i64) -> Option<Plan<S>> {
         assert!(
             cleanable.first_uncleanable <= self.high_watermark,
             "records up to {} would be compacted, and only those below {} are committed",

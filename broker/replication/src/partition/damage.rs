@@ -3,7 +3,9 @@
 //! Records go to followers and consumers without being looked at. A follower checks what it gets, appends nothing that is
 //! corrupt, and asks again; a leader that is asked for the same records again checks what it has. A batch that is corrupt is
 //! not given out any more, and the controller is told, so that another replica may lead. What lies before and behind it is
-//! served as ever.
+//! served as ever. A replica that follows has it mended (`repair`).
+
+use std::ops::Range;
 
 use taffrail_log::{CorruptBatch, Storage};
 use taffrail_protocol::ErrorCode;
@@ -61,6 +63,11 @@ impl Damages {
         self.found.retain(|batch| batch.last_offset < end);
     }
 
+    /// These offsets were written anew.
+    pub fn mended(&mut self, offsets: Range<i64>) {
+        self.found.retain(|batch| batch.last_offset < offsets.start || offsets.end <= batch.base_offset);
+    }
+
     /// The first of them that are in a log that begins at `log_start_offset`.
     pub fn first(&self, log_start_offset: i64) -> Option<&CorruptBatch> {
         self.found
@@ -108,6 +115,10 @@ mod tests {
         assert_eq!(damages.sound_end(30, 100), Ok(100));
         assert_eq!(damages.first(0).map(|batch| batch.base_offset), Some(10));
         assert_eq!(damages.first(13).map(|batch| batch.base_offset), Some(20));
+        damages.mended(13..20);
+        assert_eq!(damages.first(13).map(|batch| batch.base_offset), Some(20), "it is behind");
+        damages.mended(5..13);
+        assert_eq!(damages.first(0).map(|batch| batch.base_offset), Some(20));
         damages.truncated(25);
         assert_eq!((damages.sound_end(13, 25), damages.first(13)), (Ok(25), None));
     }

@@ -74,6 +74,7 @@ pub struct Metrics {
     /// What compaction did.
     pub cleaner: cleaner::CleanerCounters,
     corrupt_batches: AtomicU64,
+    corrupt_batches_mended: AtomicU64,
     started: SystemTime,
 }
 
@@ -119,6 +120,7 @@ impl Metrics {
             isr_updates_failed: AtomicU64::new(0),
             cleaner: cleaner::CleanerCounters::default(),
             corrupt_batches: AtomicU64::new(0),
+            corrupt_batches_mended: AtomicU64::new(0),
             started: SystemTime::now(),
         }
     }
@@ -185,6 +187,11 @@ impl Metrics {
     /// A batch was corrupt: one that a leader sent, or one in a log of this broker.
     pub fn corrupt_batch(&self) {
         self.corrupt_batches.fetch_add(1, Relaxed);
+    }
+
+    /// A corrupt batch of a log here was fetched anew.
+    pub fn corrupt_batch_mended(&self) {
+        self.corrupt_batches_mended.fetch_add(1, Relaxed);
     }
 
     /// The controller did not take in-sync replicas that were proposed.

@@ -99,6 +99,11 @@ impl Metrics {
                 "Batches found to be corrupt: sent by a leader, or in a log here.",
                 &self.corrupt_batches,
             ),
+            (
+                "taffrail_corrupt_batches_mended_total",
+                "Corrupt batches in a log here that were fetched anew from the leader.",
+                &self.corrupt_batches_mended,
+            ),
         ] {
             text.single(name, Kind::Counter, help, value.load(Relaxed));
         }

@@ -3,10 +3,12 @@
 //!
 //! A step of a partition only notes down what is to be done ([`Errands`]); tasks of the broker do it.
 
+mod connect;
 mod fetchers;
 mod flusher;
 mod queue;
 pub mod quota;
+mod repair;
 mod reporter;
 mod sizes;
 mod source;
@@ -23,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
 use crate::cluster::PartitionKey;
+use crate::replicas::Replicas;
 
 pub use flusher::flush;
 pub use queue::KeyQueue;
@@ -38,6 +41,8 @@ pub struct Errands {
     pub flushes: KeyQueue,
     /// Replicas whose log takes no writes any more, or takes them again: to be told to the controller.
     pub reports: KeyQueue,
+    /// Replicas with a batch that is corrupt.
+    pub repairs: KeyQueue,
     /// Replicas whose log starts elsewhere by now.
     pub log_starts: KeyQueue,
     /// Replicas that are to keep other records than before.
@@ -69,14 +74,17 @@ impl Errands {
 /// Starts the tasks that do it; they end when `stop` changes. `token` proves to other brokers that this one is `me`.
 pub fn start(
     broker: &Arc<Broker>,
+    replicas: &Arc<Replicas>,
     me: Member,
     token: Uuid,
     stop: &watch::Receiver<bool>,
-) -> [JoinHandle<()>; 3] {
+) -> [JoinHandle<()>; 4] {
     let reporter = reporter::Reporter::new(Arc::clone(broker), me);
+    let repairer = repair::Repairer { broker: Arc::clone(broker), replicas: Arc::clone(replicas), me, token };
     [
         tokio::spawn(fetchers::run(Arc::clone(broker), me, token, stop.clone())),
         tokio::spawn(flusher::run(Arc::clone(broker), stop.clone())),
         tokio::spawn(reporter::run(reporter, stop.clone())),
+        tokio::spawn(repair::run(repairer, stop.clone())),
     ]
 }

@@ -153,9 +153,10 @@ impl Reporter {
         let Some(poisoned) = poisoned else {
             self.broker.metrics.corrupt_batch();
             tracing::error!(
-                "{name}: {reason}; it is given out no more, and another in-sync replica shall lead, if there is one; taffrail log \
-                 verify tells if there are others"
+                "{name}: {reason}; it is given out no more, another in-sync replica shall lead, if there is one, and what it has \
+                 is taken over; taffrail log verify tells if there are others"
             );
+            self.broker.errands.repairs.push(key);
             return;
         };
         tracing::error!("{name}: {poisoned}; it takes no writes any more");

@@ -23,13 +23,13 @@ use taffrail_replication::replica_fetch::{Fetched, FetchedOutcome, Truncation};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::connect::{connect, socket_timeout};
 use super::quota;
 use super::source_session::{RequestNumber, SourceSession};
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::{PartitionKey, Replica};
 use crate::peer::connection::{PeerConnection, PeerError};
-use crate::peer::proof::PeerProof;
 use crate::waiter::carry_out;
 
 /// The version that brokers fetch from one another in.
@@ -41,8 +41,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause before a partition that was refused is asked for again, doubled up to `replica.fetch.backoff.ms`: most often
 /// the source has but not heard yet that it leads.
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
-/// How long a connection may take to come about: the source may be somewhere else by the next time.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Requests under way at a time.
 const MAX_IN_FLIGHT: usize = 2;
 
@@ -122,7 +120,7 @@ pub async fn run(mut source: Source, mut stop: watch::Receiver<bool>) {
                 source.inbox.notify.notified().await;
                 return Ok(());
             }
-            let connection = source.connect().await?;
+            let connection = connect(&source.broker, source.me, source.token, source.id).await?;
             source.broker.cluster.note_found(source.id);
             let _watched = source.broker.cluster.peers.watch(source.id, connection.socket()?);
             tracing::debug!("fetching from broker {}", source.id);
@@ -173,25 +171,6 @@ impl Source {
         !self.followed.is_empty() || lives()
     }
 
-    fn socket_timeout(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.broker.config.replica_socket_timeout_ms).unwrap_or(0))
-    }
-
-    async fn connect(&self) -> Result<PeerConnection, PeerError> {
-        let record = self.broker.cluster.broker(self.id);
-        let address = record
-            .and_then(|record| record.peer_address)
-            .ok_or_else(|| PeerError::Refused("no address of it is known".to_owned()))?;
-        let proof =
-            PeerProof { cluster_id: (&*self.broker.cluster.id).into(), member: self.me, token: self.token };
-        let config = &self.broker.config;
-        // One batch may be as large as the request that brought it, whatever a fetch asks for.
-        let frame_bytes =
-            i64::from(config.replica_fetch_response_max_bytes) + i64::from(config.socket_request_max_bytes);
-        let frame_bytes = usize::try_from(frame_bytes.min(i32::MAX.into())).unwrap_or(0);
-        PeerConnection::open(address, &proof, self.socket_timeout().min(CONNECT_PATIENCE), frame_bytes).await
-    }
-
     /// Fetches over a fresh connection until it breaks, or is not wanted any more.
     async fn fetch(&mut self, mut connection: PeerConnection) -> Result<(), PeerError> {
         self.session = SourceSession::default();
@@ -201,7 +180,7 @@ impl Source {
         keys.into_iter().for_each(|key| self.ask(key));
         let held_for =
             Duration::from_millis(u64::try_from(self.broker.config.replica_fetch_wait_max_ms).unwrap_or(0));
-        let patience = held_for + self.socket_timeout();
+        let patience = held_for + socket_timeout(&self.broker);
         let mut answer_due = Instant::now() + patience;
         loop {
             self.take_news();

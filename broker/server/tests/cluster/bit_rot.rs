@@ -1,4 +1,5 @@
-//! Bits that flip on a leader's disk: nothing corrupt is replicated, and a replica with a sound copy takes over.
+//! Bits that flip on a leader's disk: nothing corrupt is replicated, a replica with a sound copy takes over, and the one that
+//! led has its log mended.
 
 use std::os::unix::fs::FileExt;
 
@@ -9,7 +10,7 @@ use crate::clients::{consume, create_topic, numbers, produce, producer};
 use crate::harness::{Cluster, eventually};
 
 #[test]
-fn a_corrupt_batch_is_not_replicated_and_leadership_goes_to_who_has_it_whole() {
+fn a_corrupt_batch_is_not_replicated_and_mended_under_a_leader_who_has_it_whole() {
     let mut cluster = Cluster::start();
     create_topic(&cluster, "t", 1, &[]);
     let sender = producer(&cluster);
@@ -33,10 +34,20 @@ fn a_corrupt_batch_is_not_replicated_and_leadership_goes_to_who_has_it_whole() {
         assert_eq!(replica.lock().log_mut().check_batch(offset).unwrap(), None, "broker {id}");
     }
     let replica = cluster.replica(leader, "t", 0).unwrap();
-    let LogState::Failed { reason } = replica.lock().health(0).log else { panic!("its log is not well") };
-    assert!(reason.contains(&format!("at position {position} of {file} is corrupt")), "{reason}");
-    // The cluster goes on, with what the old leader has of it.
+    eventually("the old leader's log is mended", || replica.lock().corrupt_batch().is_none());
+    assert_eq!(replica.lock().health(0).log, LogState::Online);
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(BatchHeader::parse(&bytes[position..]).unwrap().base_offset, offset, "it is where it was");
     produce(&sender, "t", &numbers(40..50)).unwrap();
+    cluster.in_sync("t", 0);
+    for offset in 0..50 {
+        assert_eq!(replica.lock().log_mut().check_batch(offset).unwrap(), None);
+    }
+    // And it leads again, with what it was given.
+    for id in (0..3).filter(|id| *id != leader) {
+        cluster.stop_broker(id);
+    }
+    eventually("it leads", || cluster.leader("t", 0) == leader);
     assert_eq!(consume(&cluster, "t", &[]), numbers(0..50));
 }
 
