@@ -117,6 +117,35 @@ fn the_latest_of_each_key_is_kept_while_logs_are_compacted_and_brokers_die() {
 }
 
 #[test]
+fn a_corrupt_batch_that_a_followers_cleaner_meets_is_mended() {
+    let cluster = Cluster::start_with(&CLEANERS);
+    create_topic(&cluster, "t", 1, &COMPACTED);
+    let (producer, mut latest) = (producer(&cluster), Latest::new());
+    update(&producer, 0..30, &mut latest);
+    cluster.in_sync("t", 0);
+    cluster.eventually("every replica is compacted", || is_compacted(&cluster));
+    let follower = (cluster.leader("t", 0) + 1) % 3;
+    let replica = cluster.replica(follower, "t", 0).unwrap();
+    {
+        // The replica is held, so that its cleaner puts nothing else there meanwhile.
+        let replica = replica.lock();
+        let base_offset = replica.log().segment_base_offsets().next().unwrap();
+        let path = replica.log().dir().join(format!("{base_offset:020}.log"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    update(&producer, 30..60, &mut latest);
+    cluster.eventually("every replica is compacted", || is_compacted(&cluster));
+    let mut replica = replica.lock();
+    for offset in 0..replica.log().log_end_offset() {
+        assert_eq!(replica.log_mut().check_batch(offset).unwrap(), None);
+    }
+    drop(replica);
+    assert_eq!(without_tombstones(&read(&cluster).0), without_tombstones(&latest));
+}
+
+#[test]
 fn a_topic_is_compacted_from_when_it_is_told_to_be() {
     let cluster = Cluster::start_with(&CLEANERS);
     let mut settings = COMPACTED;
