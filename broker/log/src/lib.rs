@@ -41,7 +41,7 @@ pub use error::{
 pub use leader_epoch::EpochEntry;
 pub use log::{
     AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Replaced, Replacement,
-    Retained, Sweep, Unwanted, remove_dir,
+    Retained, SegmentCheck, Sweep, Unwanted, remove_dir,
 };
 pub use log_dir::{DirState, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;

@@ -37,7 +37,7 @@ use crate::{leader_epoch, partition_metadata};
 
 pub use append::AppendInfo;
 pub(crate) use append::marker_of;
-pub use check::CorruptBatch;
+pub use check::{CorruptBatch, SegmentCheck};
 pub use delete::{Retained, Sweep};
 pub use flush::{Flush, FlushResult, remove_dir};
 pub use read::{FileRange, ReadInfo};

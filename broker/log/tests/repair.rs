@@ -199,6 +199,31 @@ fn what_does_not_fit_is_refused_and_nothing_is_changed() {
     assert_eq!(storage.list(&dir()).unwrap().iter().filter(|e| e.name.ends_with(".cleaned")).count(), 0);
 }
 
+#[test]
+fn what_the_disk_cannot_read_counts_as_corrupt() {
+    let (_, bytes) = leader();
+    let (storage, mut log) = follower(small(), &bytes);
+    let base = log.segment_base_offsets().nth(1).unwrap();
+    for after in 0..2 {
+        let (operation, name_ends_with) = (Operation::Read, ".log".to_owned());
+        storage.inject(Fault { operation, after, name_ends_with, effect: Effect::IoError });
+        let batch = log.check_batch(base).unwrap().expect("one of its reads fails");
+        assert_eq!((batch.base_offset, batch.file), (base, SegmentFile::Log.path(&dir(), base)));
+        assert!(batch.reason.starts_with("it cannot be read: "), "{}", batch.reason);
+    }
+    storage.inject(Fault {
+        operation: Operation::Read,
+        after: 0,
+        name_ends_with: ".log".to_owned(),
+        effect: Effect::IoError,
+    });
+    assert_eq!(log.begin_check(base).unwrap().unwrap().run(), Some(base));
+    assert_eq!(log.begin_check(base).unwrap().unwrap().run(), None);
+    flip(&storage, base, 400);
+    assert!(log.begin_check(base).unwrap().unwrap().run().is_some_and(|offset| offset > base));
+    assert!(log.begin_check(base + 1).unwrap().is_none(), "no segment begins there");
+}
+
 /// Records of the keys `k0` to `k3`; a tombstone where `values` has none.
 fn keyed(log: &mut MemoryLog, values: &[(u8, Option<&[u8]>)]) {
     let mut builder = BatchBuilder::new(Compression::None);

@@ -1,7 +1,7 @@
 //! From a frame to the handler of its API.
 
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -91,6 +91,17 @@ impl Service for Dispatcher {
                 handler::sasl_authenticate::handle(call, &frame[body..], &mut self.authentication, socket)
             }
             _ => route(call, frame, body),
+        }
+    }
+
+    fn cannot_read(&mut self, file: BorrowedFd<'_>, error: &std::io::Error) {
+        // Which file it is matters only now, so nobody carries its name along.
+        match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+            Ok(path) => {
+                tracing::error!("{} cannot be read: {error}; the segment is checked", path.display());
+                self.broker.errands.unreadable(path);
+            }
+            Err(unnamed) => tracing::error!("a segment cannot be read: {error} (nor be named: {unnamed})"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The leader's part: answering followers, the high watermark, and the in-sync replicas (rules 8, 10, 15, 20, 27).
 
 use taffrail_control::session::{IsrProposal, IsrRefusal};
-use taffrail_log::{EpochEntry, Storage};
+use taffrail_log::{EpochEntry, ReadError, Storage};
 use taffrail_protocol::ErrorCode;
 
 use super::{Effect, Effects, Partition, Role};
@@ -64,7 +64,11 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         self.advance(effects);
         self.propose(now_ms, effects);
         let sound_end = self.damages.sound_end(fetch.fetch_offset, leader_end_offset)?;
-        let read = self.log.read(fetch.fetch_offset, fetch.max_bytes, fetch.at_least_one_batch, sound_end)?;
+        let read = self.log.read(fetch.fetch_offset, fetch.max_bytes, fetch.at_least_one_batch, sound_end);
+        if matches!(read, Err(ReadError::Corrupt { .. } | ReadError::Io { .. })) {
+            self.found_corrupt(fetch.fetch_offset, effects);
+        }
+        let read = read?;
         // What was lost on its way is asked for again too, but rarely.
         if read.records.is_some()
             && self.damages.is_sent_again(fetch.replica.broker_id, fetch.fetch_offset)

@@ -43,8 +43,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         let end = self.readable_end(isolation);
         let end = if offset < end { self.damages.sound_end(offset, end)? } else { end };
         let read = self.log.read(offset, max_bytes, at_least_one_batch, end);
-        if matches!(read, Err(ReadError::Corrupt { .. })) {
-            // Told with the next tick.
+        if matches!(read, Err(ReadError::Corrupt { .. } | ReadError::Io { .. })) {
+            // Who answers the consumer has it told.
             self.check_batch(offset);
         }
         let records = read?.records;

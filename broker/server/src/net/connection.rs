@@ -40,6 +40,9 @@ pub trait Service: Send {
     /// Handles one frame (without its length prefix) that came in on `socket`. The frame's bytes may be changed in place:
     /// a batch gets its offset there.
     fn handle(&mut self, frame: &mut [u8], waiter: Waiter, socket: BorrowedFd<'_>) -> Answer;
+
+    /// A segment that an answer names cannot be read; the connection is about to end for it.
+    fn cannot_read(&mut self, file: BorrowedFd<'_>, error: &std::io::Error);
 }
 
 /// Limits of one connection.
@@ -229,8 +232,11 @@ pub async fn serve(
             ready = write_half.ready(Interest::WRITABLE), if blocked => { ready?; }
             ahead = read_ahead(&mut connection.reading_ahead), if connection.reading_ahead.is_some() => {
                 connection.reading_ahead = None;
-                // The read itself never fails; the runtime may be stopping.
-                if let Ok(ahead) = ahead {
+                // The runtime may be stopping.
+                if let Ok((ahead, read)) = ahead {
+                    if let Err(error) = read {
+                        connection.service.cannot_read(ahead.file.as_fd(), &error);
+                    }
                     connection.outbox.cached(&ahead);
                 }
             }
@@ -251,7 +257,9 @@ pub async fn serve(
     }
 }
 
-async fn read_ahead(reading: &mut Option<JoinHandle<FileRange>>) -> Result<FileRange, JoinError> {
+async fn read_ahead(
+    reading: &mut Option<JoinHandle<(FileRange, std::io::Result<()>)>>,
+) -> Result<(FileRange, std::io::Result<()>), JoinError> {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,
@@ -280,7 +288,7 @@ struct Connection<S> {
     woken: Vec<RequestNumber>,
     outbox: Outbox,
     /// A range of the outbox that is on its way into the page cache.
-    reading_ahead: Option<JoinHandle<FileRange>>,
+    reading_ahead: Option<JoinHandle<(FileRange, std::io::Result<()>)>>,
     /// The last request was answered: the connection ends when everything has left, for this reason.
     ending: Option<String>,
     unsent: Reservation,
@@ -393,8 +401,8 @@ impl<S: Service> Connection<S> {
         let blocked = match sent {
             Ok(Sent::Cold(range)) => {
                 self.reading_ahead = Some(tokio::task::spawn_blocking(move || {
-                    range.read_ahead();
-                    range
+                    let read = range.read_ahead();
+                    (range, read)
                 }));
                 false
             }
@@ -514,6 +522,10 @@ mod tests {
                 b'b' => Answer::Now(echo(&vec![b'b'; 256 * 1024])),
                 _ => Answer::Now(echo(frame)),
             }
+        }
+
+        fn cannot_read(&mut self, _: BorrowedFd<'_>, error: &std::io::Error) {
+            panic!("no files are sent: {error}")
         }
     }
 

@@ -57,18 +57,22 @@ impl Response {
 }
 
 impl FileRange {
-    /// Reads the range through the page cache, so that sending it will not wait for the disk. Blocks. What cannot be read
-    /// here is found out again by sending it.
-    pub fn read_ahead(&self) {
+    /// Reads the range through the page cache, so that sending it will not wait for the disk. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read. Sending it will fail, too.
+    pub fn read_ahead(&self) -> io::Result<()> {
         let mut scratch = vec![0; PROBE_BYTES as usize];
         let end = self.position + u64::from(self.len);
         let mut position = self.position;
         while position < end {
-            match self.file.read_at(&mut scratch, position) {
-                Ok(read) if read > 0 => position += read as u64,
-                _ => return,
+            match self.file.read_at(&mut scratch, position)? {
+                // It was cut off meanwhile, which sending it tells.
+                0 => break,
+                read => position += read as u64,
             }
         }
+        Ok(())
     }
 
     /// Whether the range is in the page cache, as far as a probe every [`PROBE_BYTES`] tells. A file system that cannot
@@ -299,7 +303,7 @@ mod tests {
                 Sent::All => break,
                 Sent::Blocked => std::thread::yield_now(),
                 Sent::Cold(window) => {
-                    window.read_ahead();
+                    window.read_ahead().unwrap();
                     outbox.cached(&window);
                 }
             }

@@ -14,7 +14,8 @@ mod sizes;
 mod source;
 mod source_session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -30,6 +31,9 @@ use crate::replicas::Replicas;
 pub use flusher::flush;
 pub use queue::KeyQueue;
 pub use reporter::{isr_refused, log_ends, session_begins, snapshot_applied};
+
+/// So many segments that could not be read wait to be looked at.
+const MOST_UNREADABLE: usize = 64;
 
 /// What is to be done for the replicas that live here. Each queue holds a partition once, so none outgrows the number of
 /// replicas.
@@ -55,6 +59,9 @@ pub struct Errands {
     pub checkpoint: Notify,
     proposals: Mutex<BTreeMap<PartitionKey, IsrProposal>>,
     proposed: Notify,
+    /// Segments that could not be read.
+    unreadable: Mutex<BTreeSet<PathBuf>>,
+    unread: Notify,
     /// There is a new session with the controller.
     renewed: Notify,
 }
@@ -64,6 +71,16 @@ impl Errands {
     pub fn propose(&self, key: PartitionKey, proposal: IsrProposal) {
         self.proposals.lock().insert(key, proposal);
         self.proposed.notify_one();
+    }
+
+    /// The file of a segment could not be read: which batch it is, and in whose log, is to be found out.
+    pub fn unreadable(&self, segment: PathBuf) {
+        let mut unreadable = self.unreadable.lock();
+        // A disk that fails altogether is noticed elsewhere.
+        if unreadable.len() < MOST_UNREADABLE {
+            unreadable.insert(segment);
+            self.unread.notify_one();
+        }
     }
 
     fn take_proposals(&self) -> Vec<IsrProposal> {

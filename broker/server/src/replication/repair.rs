@@ -1,12 +1,14 @@
 //! Mending corrupt batches of logs that follow, with what their leaders have: one log after the other, a request at a time.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_control::session::Member;
+use taffrail_log::names::{PartitionFile, SegmentFile};
 use taffrail_log::repair::{Repair, RepairError};
-use taffrail_log::{CheckpointError, FileStorage, Poisoned, Replaced, TopicPartition};
+use taffrail_log::{CheckpointError, FileStorage, Poisoned, Replaced, SegmentCheck, TopicPartition};
 use taffrail_protocol::codec::RecordSet;
 use taffrail_protocol::messages::fetch::{FetchPartition, FetchTopic};
 use taffrail_protocol::messages::{FetchRequest, FetchResponse};
@@ -88,6 +90,13 @@ pub async fn run(repairer: Repairer, mut stop: watch::Receiver<bool>) {
                 for key in keys {
                     waiting.entry(key).or_insert(Waiting { due: Instant::now(), pause: FIRST_PAUSE });
                 }
+                continue;
+            }
+            () = errands.unread.notified() => {
+                let segments = std::mem::take(&mut *errands.unreadable.lock());
+                let broker = Arc::clone(&repairer.broker);
+                // Fails only when the runtime is stopping.
+                let _ = blocking(move || segments.iter().for_each(|segment| check(&broker, segment))).await;
                 continue;
             }
             () = is_due => {}
@@ -247,6 +256,27 @@ impl Repairer {
             }
         };
         tokio::time::timeout(patience, asking).await.map_err(|_elapsed| PeerError::TimedOut(patience))?
+    }
+}
+
+/// Finds the batch of a segment that cannot be read, which has the controller told of it.
+fn check(broker: &Broker, segment: &Path) {
+    let name = segment.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let PartitionFile::Live(SegmentFile::Log, base_offset) = PartitionFile::parse(name) else { return };
+    let replicas = broker.cluster.replicas().into_iter().map(|(_, replica)| replica);
+    let Some(replica) = replicas.into_iter().find(|r| Some(r.lock().log().dir()) == segment.parent()) else {
+        return;
+    };
+    let checked = replica.lock().log().begin_check(base_offset);
+    let offset = match checked {
+        Ok(check) => check.and_then(SegmentCheck::run),
+        // Of another file than could not be read.
+        Err(error) => return tracing::warn!("{error}"),
+    };
+    if let Some(offset) = offset {
+        let mut effects = Effects::new();
+        replica.lock().found_corrupt(offset, &mut effects);
+        carry_out(&mut effects);
     }
 }
 

@@ -51,6 +51,26 @@ fn a_corrupt_batch_is_not_replicated_and_mended_under_a_leader_who_has_it_whole(
     assert_eq!(consume(&cluster, "t", &[]), numbers(0..50));
 }
 
+#[test]
+fn a_segment_that_could_not_be_read_is_checked_and_what_is_lost_is_mended() {
+    let cluster = Cluster::start();
+    create_topic(&cluster, "t", 1, &[]);
+    let sender = producer(&cluster);
+    for from in [0, 10, 20] {
+        produce(&sender, "t", &numbers(from..from + 10)).unwrap();
+    }
+    cluster.in_sync("t", 0);
+    let follower = (cluster.leader("t", 0) + 1) % 3;
+    let replica = cluster.replica(follower, "t", 0).unwrap();
+    eventually("the follower has everything", || replica.lock().high_watermark() == 30);
+    let (_, file, _) = flip_a_bit(&cluster, follower, 10);
+    let damaged = std::fs::read(&file).unwrap();
+    cluster.broker(follower).broker.errands.unreadable(file.clone().into());
+    eventually("it is written anew", || std::fs::read(&file).unwrap() != damaged);
+    eventually("it is well", || replica.lock().corrupt_batch().is_none());
+    assert!((0..30).all(|offset| replica.lock().log_mut().check_batch(offset).unwrap().is_none()));
+}
+
 /// Flips a bit of the batch that has `offset` in a broker's log. Its first offset, the file, and where in it the batch is.
 fn flip_a_bit(cluster: &Cluster, id: usize, offset: i64) -> (i64, String, usize) {
     let replica = cluster.replica(id, "t", 0).unwrap();

@@ -333,6 +333,10 @@ fn respond(call: &Call, context: &FetchContext, found: Vec<Found>) -> Response {
             log_start_offset: found.log_start_offset,
         };
         call.note_error(found.error);
+        if matches!(found.error, ErrorCode::CORRUPT_MESSAGE | ErrorCode::KAFKA_STORAGE_ERROR) {
+            // The controller hears of it, if it does not know.
+            call.broker.errands.reports.extend(found.key());
+        }
         let records = found.records.take();
         let goes_out = records.is_some() || found.preferred.is_some();
         if !context.tell(&found.asked.topic, found.asked.partition, told, goes_out) {
