@@ -33,6 +33,8 @@ pub enum Case {
     Consume1k,
     /// Acknowledgement at 2,000 records/s, each counted from when it was due: p50, p99, p99.9.
     Latency,
+    /// The same while a log of 10 GiB is compacted, and before: p50, p99 and how much p99 rises. One pair, as it takes long.
+    Compacting,
     /// From the program's start on an empty directory to the first acknowledged record, and memory when idle.
     Start,
     /// From the program's start after a clean stop, with 1,000 partitions, to the first acknowledged record.
@@ -43,7 +45,7 @@ pub enum Case {
 
 impl Case {
     /// All of them, in the order they run; idling last, on a broker that has worked.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Start,
         Self::Restart,
         // Before the loads: a minute after each of them its topic's files are removed.
@@ -54,6 +56,7 @@ impl Case {
         Self::Partitions200,
         Self::Consume1k,
         Self::Latency,
+        Self::Compacting,
     ];
 
     /// As `--case` takes it.
@@ -65,6 +68,7 @@ impl Case {
             Self::Partitions200 => "partitions-200",
             Self::Consume1k => "consume-1k",
             Self::Latency => "latency",
+            Self::Compacting => "compacting",
             Self::Start => "start",
             Self::Restart => "restart",
             Self::Idle => "idle",
@@ -127,13 +131,15 @@ pub fn measure(
         add("% of a core", 3, 100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64());
         return Ok(());
     }
+    if case == Case::Compacting {
+        return measure_compacting(broker, topic, shrink, add);
+    }
     let load = case.load(shrink);
     load::create_topic(broker, topic, load.partitions)?;
     let records_per_second = |cost: Cost| load.records as f64 / cost.wall.as_secs_f64();
     match case {
         Case::Latency => {
-            let seconds = (15 / shrink).max(3);
-            let took = load::latencies(broker, topic, PARTITIONS, 2_000, Duration::from_secs(seconds))?;
+            let took = load::latencies(broker, topic, PARTITIONS, 2_000, latency_length(shrink))?;
             for (name, quantile) in [("p50 ms", 0.5), ("p99 ms", 0.99), ("p99.9 ms", 0.999)] {
                 add(name, 2, took.value_at_quantile(quantile) as f64 / 1000.0);
             }
@@ -150,6 +156,36 @@ pub fn measure(
         }
         _ => throughput(&load, load::produce(broker, topic, &load)?, &mut add),
     }
+    load::delete_topic(broker, topic)
+}
+
+/// For how long latencies are measured.
+fn latency_length(shrink: u64) -> Duration {
+    Duration::from_secs((15 / shrink).max(3))
+}
+
+/// Produces to one topic before and while another one is compacted.
+fn measure_compacting(
+    broker: &Broker,
+    topic: &str,
+    shrink: u64,
+    mut add: impl FnMut(&'static str, usize, f64),
+) -> Result<()> {
+    let (compacted, length) = (format!("{topic}-compacted"), latency_length(shrink));
+    load::create_topic(broker, topic, PARTITIONS)?;
+    load::create_topic(broker, &compacted, 1)?;
+    // Ten values of each key.
+    load::produce_keyed(broker, &compacted, (1 << 20) / shrink, (1 << 20) / shrink / 10, 10 << 10)?;
+    let p99 = |took: &load::Took| took.value_at_quantile(0.99) as f64 / 1000.0;
+    let before = load::latencies(broker, topic, PARTITIONS, 2_000, length)?;
+    load::compact(broker, &compacted)?;
+    let meanwhile = load::latencies(broker, topic, PARTITIONS, 2_000, length)?;
+    add("p50 ms before", 2, before.value_at_quantile(0.5) as f64 / 1000.0);
+    add("p50 ms meanwhile", 2, meanwhile.value_at_quantile(0.5) as f64 / 1000.0);
+    add("p99 ms before", 2, p99(&before));
+    add("p99 ms meanwhile", 2, p99(&meanwhile));
+    add("p99 rises to, of 1", 2, p99(&meanwhile) / p99(&before));
+    load::delete_topic(broker, &compacted)?;
     load::delete_topic(broker, topic)
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -106,7 +106,8 @@ pub fn delete_topic(broker: &Broker, topic: &str) -> Result<()> {
         answer.map_err(|(name, code)| anyhow::anyhow!("{}: deleting {name}: {code}", broker.name))?;
     }
     let deadline = Instant::now() + Duration::from_secs(5);
-    while crate::process::has_entry_with_prefix(&broker.data_dir, topic) && Instant::now() < deadline {
+    let is_of_it = |name: &str| name.starts_with(topic);
+    while crate::process::has_entry(&broker.data_dir, &is_of_it) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -154,7 +155,12 @@ impl<'a> Feeder<'a> {
     }
 
     fn send(&self, topic: &str, partition: i32, value: &[u8]) -> Result<()> {
-        let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(value);
+        self.send_keyed(topic, partition, None, value)
+    }
+
+    fn send_keyed(&self, topic: &str, partition: i32, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value);
+        record.key = key;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -214,6 +220,45 @@ pub fn produce(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
     Ok(Cost { wall: start.elapsed(), cpu: broker.processes.cpu()? - cpu })
 }
 
+/// Produces so many records to partition 0, the keys in turn.
+pub fn produce_keyed(
+    broker: &Broker,
+    topic: &str,
+    records: u64,
+    keys: u64,
+    value_bytes: usize,
+) -> Result<()> {
+    let feeder = Feeder::new(broker, &[("linger.ms", "20"), ("batch.size", "1000000")])?;
+    let values = Values::new(value_bytes);
+    for number in 0..records {
+        let key = format!("key-{}", number % keys.max(1));
+        feeder.send_keyed(topic, 0, Some(key.as_bytes()), values.at(number))?;
+        if number % 1024 == 0 {
+            feeder.producer.poll(Duration::ZERO);
+        }
+    }
+    feeder.wait_for(records)
+}
+
+/// Has partition 0 of `topic` compacted from now on, and waits until that has begun.
+pub fn compact(broker: &Broker, topic: &str) -> Result<()> {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic))
+        .set("cleanup.policy", "compact")
+        .set("min.cleanable.dirty.ratio", "0.01");
+    let answers = block_on(admin(broker)?.alter_configs([&change], &AdminOptions::new()))??;
+    for answer in answers {
+        answer.map_err(|(_, code)| anyhow::anyhow!("{}: altering {topic}: {code}", broker.name))?;
+    }
+    let deadline = Instant::now() + LIMIT;
+    while !crate::process::has_entry(&broker.data_dir, &|name| name.ends_with(".cleaned")) {
+        if Instant::now() > deadline {
+            bail!("{}: {topic} is not compacted after {LIMIT:?}", broker.name);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Consumes `load`, produced before, from the beginning of every partition.
 pub fn consume(broker: &Broker, topic: &str, load: &Load) -> Result<Cost> {
     let consumer: BaseConsumer =
@@ -265,6 +310,9 @@ impl ProducerContext for Latencies {
     }
 }
 
+/// Microseconds from when a record was due to its acknowledgement.
+pub type Took = Histogram<u64>;
+
 /// Produces `per_second` records of 1 KiB for `length` and returns how long, in microseconds, each took to be
 /// acknowledged since it was due: a record that had to wait for its turn has waited (no coordinated omission).
 pub fn latencies(
@@ -273,7 +321,7 @@ pub fn latencies(
     partitions: i32,
     per_second: u64,
     length: Duration,
-) -> Result<Histogram<u64>> {
+) -> Result<Took> {
     let warm_up = per_second;
     let total = warm_up + per_second * length.as_secs();
     let context = Latencies {

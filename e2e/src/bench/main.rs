@@ -189,7 +189,8 @@ fn compare_loads(
     report: &mut Report,
 ) -> Result<()> {
     // Round 0 is the warm-up: a JVM compiles, page tables and pools fill.
-    let first_round = if case == Case::Idle { 1 } else { 0 };
+    let first_round = if matches!(case, Case::Idle | Case::Compacting) { 1 } else { 0 };
+    let pairs = if case == Case::Compacting { 1 } else { pairs };
     for round in first_round..=pairs {
         let start = Instant::now();
         for broker in brokers {

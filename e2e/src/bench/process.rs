@@ -134,11 +134,11 @@ impl Processes {
     }
 }
 
-/// Whether a file or directory under `dir` has a name that begins with `prefix`.
-pub fn has_entry_with_prefix(dir: &Path, prefix: &str) -> bool {
+/// Whether a file or directory under `dir` has a name that `is_it`.
+pub fn has_entry(dir: &Path, is_it: &dyn Fn(&str) -> bool) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     entries.flatten().any(|entry| {
-        entry.file_name().to_string_lossy().starts_with(prefix)
-            || (entry.file_type().is_ok_and(|t| t.is_dir()) && has_entry_with_prefix(&entry.path(), prefix))
+        is_it(&entry.file_name().to_string_lossy())
+            || (entry.file_type().is_ok_and(|t| t.is_dir()) && has_entry(&entry.path(), is_it))
     })
 }
