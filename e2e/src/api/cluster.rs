@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -21,11 +24,13 @@ use taffrail_operator::cluster;
 use taffrail_operator::cluster::ask::ask;
 use taffrail_operator::cluster::build::ControllerAccess;
 use taffrail_operator::cluster::build::names::{POD_INDEX, TEMPLATE_HASH};
+use taffrail_operator::cluster::claims::requested;
 use taffrail_operator::context::Context;
 use taffrail_operator::events::Events;
 use taffrail_operator::fleet::{ClusterKey, Fleet};
 use taffrail_operator::metrics::Metrics;
 use taffrail_protocol::Uuid;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Stage;
@@ -38,26 +43,38 @@ const LOOK: Duration = Duration::from_millis(50);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// For how long nothing may be written where nothing happens.
 const QUIET: Duration = Duration::from_secs(60);
-const NAME: &str = "orders";
+pub(super) const NAME: &str = "orders";
 
 /// An operator's reconciler of LogClusters, and the brokers of one of them.
-struct Scene {
-    client: Client,
+pub(super) struct Scene {
+    pub(super) client: Client,
     namespace: String,
     fleet: Fleet,
     operator: JoinHandle<()>,
-    brokers: BTreeMap<i32, JoinHandle<()>>,
+    brokers: BTreeMap<i32, Broker>,
+}
+
+/// A broker's session.
+struct Broker {
+    incarnation: u64,
+    sender: mpsc::Sender<ToController>,
+    alive: JoinHandle<()>,
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.alive.abort();
+    }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         self.operator.abort();
-        self.brokers.values().for_each(JoinHandle::abort);
     }
 }
 
 impl Scene {
-    fn begin(stage: &Stage<'_>) -> Result<Self> {
+    pub(super) fn begin(stage: &Stage<'_>) -> Result<Self> {
         let client = stage.plane.client()?;
         let fleet = Fleet::new(stage.plane.config(), "scenario", None);
         fleet.activate();
@@ -80,7 +97,7 @@ impl Scene {
         Ok(Self { client, namespace: stage.namespace.clone(), fleet, operator, brokers: BTreeMap::new() })
     }
 
-    fn api<K>(&self) -> Api<K>
+    pub(super) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -88,7 +105,7 @@ impl Scene {
     }
 
     /// As `kubectl apply --server-side` does.
-    async fn apply(&self, spec: Value) -> Result<()> {
+    pub(super) async fn apply(&self, spec: Value) -> Result<()> {
         let object = json!({
             "apiVersion": "taffrail.dev/v1alpha1",
             "kind": "LogCluster",
@@ -100,12 +117,12 @@ impl Scene {
         Ok(())
     }
 
-    async fn stateful_set(&self) -> Result<StatefulSet> {
+    pub(super) async fn stateful_set(&self) -> Result<StatefulSet> {
         Ok(self.api().get(NAME).await?)
     }
 
     /// The hash of the template that pods are made by.
-    async fn template_hash(&self) -> Result<String> {
+    pub(super) async fn template_hash(&self) -> Result<String> {
         let set = self.stateful_set().await?;
         let template = set.spec.and_then(|spec| spec.template.metadata).context("there is no template")?;
         template.annotations.and_then(|all| all.get(TEMPLATE_HASH).cloned()).context("it has no hash")
@@ -164,7 +181,7 @@ impl Scene {
     }
 
     /// Registers a broker, which then says from time to time that it is alive.
-    async fn register(&mut self, id: i32) -> Result<()> {
+    pub(super) async fn register(&mut self, id: i32) -> Result<()> {
         let key = ClusterKey::new(&self.namespace, NAME);
         let process_id = Uuid::from_bytes(rand_bytes()?);
         let (this, key) = (&*self, &key);
@@ -183,10 +200,8 @@ impl Scene {
             }
         })
         .await?;
-        let (ended, mut applied_version, incarnation) = (self.brokers.remove(&id), 0, session.1);
-        if let Some(ended) = ended {
-            ended.abort();
-        }
+        self.brokers.remove(&id);
+        let (mut applied_version, incarnation, sender) = (0, session.1, session.0.sender.clone());
         let alive = tokio::spawn(async move {
             let mut heartbeat = tokio::time::interval(HEARTBEAT);
             loop {
@@ -205,33 +220,74 @@ impl Scene {
                 }
             }
         });
-        self.brokers.insert(id, alive);
+        self.brokers.insert(id, Broker { incarnation, sender, alive });
         Ok(())
     }
 
-    /// The status and reason of a condition, if it is about the spec as it is now.
-    async fn condition(&self, name: &str) -> Result<Option<(String, String)>> {
+    /// A condition, if it is about the spec as it is now.
+    pub(super) async fn condition(&self, name: &str) -> Result<Option<Condition>> {
         let cluster: LogCluster = self.api().get(NAME).await?;
         let generation = cluster.metadata.generation;
         let mut conditions = cluster.status.map(|status| status.conditions).unwrap_or_default().into_iter();
-        let found = conditions
-            .find(|condition| condition.type_ == name && condition.observed_generation == generation);
-        Ok(found.map(|condition| (condition.status, condition.reason)))
+        Ok(conditions
+            .find(|condition| condition.type_ == name && condition.observed_generation == generation))
+    }
+
+    /// A broker tells its controller something that begins with its incarnation.
+    pub(super) async fn tell(&self, id: i32, message: impl FnOnce(u64) -> ToController) -> Result<()> {
+        let broker = self.brokers.get(&id).with_context(|| format!("broker {id} has no session"))?;
+        Ok(broker.sender.send(message(broker.incarnation)).await?)
+    }
+
+    /// A claim of a broker, with a volume of the size that it asks for, as the StatefulSet controller and a provisioner
+    /// make them together. Its storage class allows volumes to grow.
+    pub(super) async fn make_claim(&self, volume: &str, id: i32, size: &str) -> Result<()> {
+        let class = json!({"metadata": {"name": "growing"}, "provisioner": "example.com/none", "allowVolumeExpansion": true});
+        let (classes, create) = (Api::<StorageClass>::all(self.client.clone()), PostParams::default());
+        if classes.get_opt("growing").await?.is_none() {
+            classes.create(&create, &serde_json::from_value(class)?).await?;
+        }
+        let name = format!("{volume}-{NAME}-{id}");
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let claim = json!({
+            "metadata": {"name": name, "labels": self.stateful_set().await?.metadata.labels},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "growing",
+                "volumeName": "somewhere",
+                "resources": {"requests": {"storage": size}},
+            },
+        });
+        claims.create(&create, &serde_json::from_value(claim)?).await?;
+        let bound = Patch::Merge(json!({"status": {"phase": "Bound", "capacity": {"storage": size}}}));
+        claims.patch_status(&name, &PatchParams::default(), &bound).await?;
+        Ok(())
+    }
+
+    /// Waits until a broker's claim asks for this size.
+    pub(super) async fn claim_asks_for(&self, volume: &str, id: i32, size: &str) -> Result<()> {
+        let name = &format!("{volume}-{NAME}-{id}");
+        eventually(&format!("claim {name} asks for {size}"), move || async move {
+            let present = requested(&self.api().get(name).await?);
+            ensure!(present.as_ref().is_some_and(|present| present.0 == size), "it asks for {present:?}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until a condition has this status and reason.
-    async fn becomes(&self, name: &str, status: &str, reason: &str) -> Result<()> {
+    pub(super) async fn becomes(&self, name: &str, status: &str, reason: &str) -> Result<()> {
         let wished = Some((status.to_owned(), reason.to_owned()));
         let wished = &wished;
         eventually(&format!("{name} is {status} for {reason}"), move || async move {
-            let now = self.condition(name).await?;
+            let now = self.condition(name).await?.map(|condition| (condition.status, condition.reason));
             if now == *wished { Ok(Some(())) } else { bail!("{name} is {now:?}") }
         })
         .await
     }
 
     /// A LogCluster of three brokers that serve.
-    async fn three_brokers(&mut self, spec: Value) -> Result<()> {
+    pub(super) async fn three_brokers(&mut self, spec: Value) -> Result<()> {
         self.apply(spec).await?;
         let this = &*self;
         eventually("there is a StatefulSet", move || async move {
@@ -255,9 +311,7 @@ impl Scene {
             Ok(missing.first().copied())
         })
         .await?;
-        if let Some(broker) = self.brokers.remove(&missing) {
-            broker.abort();
-        }
+        self.brokers.remove(&missing);
         Ok(missing)
     }
 }
@@ -276,7 +330,9 @@ pub(super) async fn make_pod(client: &Client, set: &StatefulSet, id: i32) -> Res
     };
     let mut pod = serde_json::to_value(Pod { metadata, spec: spec.template.spec, status: None })?;
     let volumes = pod["spec"]["volumes"].as_array_mut().context("a pod without volumes")?;
-    volumes.push(json!({"name": "data", "emptyDir": {}}));
+    for claim in spec.volume_claim_templates.unwrap_or_default() {
+        volumes.push(json!({"name": claim.name_any(), "emptyDir": {}}));
+    }
     let pods: Api<Pod> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
     Ok(pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?)
 }
@@ -318,6 +374,18 @@ where
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Waits until people were told this of an object; what they were told.
+pub(super) async fn told(events: &Api<Event>, reason: &str, of: &str) -> Result<String> {
+    eventually(&format!("there is an Event {reason} of {of}"), move || async move {
+        let is_it = |event: &Event| {
+            event.reason.as_deref() == Some(reason) && event.involved_object.name.as_deref() == Some(of)
+        };
+        let events = events.list(&ListParams::default()).await?;
+        Ok(events.items.into_iter().find(is_it).map(|event| event.message.unwrap_or_default()))
+    })
+    .await
 }
 
 /// Requests that write, as the API server counts them; its own leases are left out.
@@ -424,24 +492,7 @@ pub(crate) async fn changes_without_a_roll(stage: Stage<'_>) -> Result<String> {
     let mut scene = Scene::begin(&stage)?;
     scene.three_brokers(json!({})).await?;
     let template = scene.template_hash().await?;
-    let class = json!({"metadata": {"name": "growing"}, "provisioner": "example.com/none", "allowVolumeExpansion": true});
-    Api::<StorageClass>::all(scene.client.clone())
-        .create(&PostParams::default(), &serde_json::from_value(class)?)
-        .await?;
-    let claims: Api<PersistentVolumeClaim> = scene.api();
-    let labels = scene.stateful_set().await?.metadata.labels;
-    let claim = json!({
-        "metadata": {"name": "data-orders-0", "labels": labels},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "growing",
-            "volumeName": "somewhere",
-            "resources": {"requests": {"storage": "10Gi"}},
-        },
-    });
-    claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
-    let bound = Patch::Merge(json!({"status": {"phase": "Bound", "capacity": {"storage": "10Gi"}}}));
-    claims.patch_status("data-orders-0", &PatchParams::default(), &bound).await?;
+    scene.make_claim("data", 0, "10Gi").await?;
 
     let volumes = json!([{"name": "data", "size": "20Gi"}]);
     let spec =
@@ -455,14 +506,7 @@ pub(crate) async fn changes_without_a_roll(stage: Stage<'_>) -> Result<String> {
         Ok(Some(()))
     })
     .await?;
-    let claims = &claims;
-    eventually("the claim grows", move || async move {
-        let claim = claims.get("data-orders-0").await?;
-        let size = serde_json::to_string(&claim.spec)?;
-        ensure!(size.contains("20Gi"), "it is {size}");
-        Ok(Some(()))
-    })
-    .await?;
+    scene.claim_asks_for("data", 0, "20Gi").await?;
     scene.becomes("Ready", "True", "AsWished").await?;
     ensure!(scene.template_hash().await? == template, "another template would restart the brokers");
     let pods = scene.api::<Pod>().list(&ListParams::default()).await?;

@@ -9,6 +9,7 @@ mod crowd;
 mod lease;
 mod operator;
 mod scale;
+mod storage;
 mod store;
 mod topics;
 
@@ -72,6 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
     ("cluster-cordon", |stage| cluster::cordon(stage).boxed()),
+    ("cluster-disks", |stage| storage::disks(stage).boxed()),
     ("scale-30-brokers", |stage| scale::thirty_brokers(stage).boxed()),
     ("topics-life", |stage| topics::life(stage).boxed()),
     ("topics-of-clients", |stage| topics::clients(stage).boxed()),

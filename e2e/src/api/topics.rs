@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, CustomResourceExt, Resource, ResourceExt};
@@ -30,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Stage;
-use super::cluster::{eventually, rand_bytes};
+use super::cluster::{eventually, rand_bytes, told};
 
 const NAME: &str = "orders";
 const BROKERS: i32 = 3;
@@ -239,14 +238,7 @@ impl Scene {
 
     /// Waits until people were told this of an object.
     async fn told(&self, reason: &str, of: &str) -> Result<()> {
-        eventually(&format!("there is an Event {reason} of {of}"), move || async move {
-            let events = self.api::<Event>().list(&ListParams::default()).await?;
-            let is_it = |event: &Event| {
-                event.reason.as_deref() == Some(reason) && event.involved_object.name.as_deref() == Some(of)
-            };
-            Ok(events.items.iter().any(is_it).then_some(()))
-        })
-        .await
+        told(&self.api(), reason, of).await.map(drop)
     }
 }
 

@@ -1,11 +1,7 @@
 //! What a LogCluster's status says of its brokers' disks.
 
-use std::collections::BTreeMap;
-
 use taffrail_control::session::{LogDirHealth, LogDirState};
-
-/// The directories that take no writes, by broker.
-pub type LogDirs = BTreeMap<i32, Vec<LogDirHealth>>;
+use taffrail_controller_service::LogDirs;
 
 /// What is said of all directories in a state, broker by broker; `None` if there are none.
 pub fn sentence(dirs: &LogDirs, state: LogDirState) -> Option<String> {
@@ -20,7 +16,7 @@ pub fn sentence(dirs: &LogDirs, state: LogDirState) -> Option<String> {
     }
     let what_to_do = match state {
         LogDirState::Full => {
-            "Nothing is appended there until there is room, and then by itself: give the volume of spec.brokers.storage a \
+            "Nothing is appended there until there is room, and then by itself: give the volume in spec.brokers.storage a \
              larger size, delete topics, or have retention delete more"
         }
         LogDirState::Failed => {

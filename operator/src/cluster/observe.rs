@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Api, Client, ResourceExt};
-use taffrail_control::session::LogDirHealth;
+use taffrail_controller_service::LogDirs;
 use taffrail_crds::ClusterState;
 
 use super::build::names::TEMPLATES;
@@ -35,7 +35,7 @@ pub struct Observation {
     /// What the controller has published, once it has read its state.
     pub facts: Option<Facts>,
     /// The log directories that take no writes, by broker; `None` while nobody tells.
-    pub log_dirs: Option<BTreeMap<i32, Vec<LogDirHealth>>>,
+    pub log_dirs: Option<LogDirs>,
     /// The id that clients know the cluster by.
     pub cluster_id: Option<String>,
     /// What keeps the controller from working.
@@ -58,11 +58,12 @@ impl Observation {
         let stateful_set = live.stateful_set(key);
         let facts = running.and_then(published);
         let log_dirs = match (running, &facts) {
-            (Some(running), Some(facts)) => running.handle.log_dirs().await.map(|mut dirs| {
+            (Some(running), Some(facts)) => {
+                let mut dirs = running.handle.log_dirs().borrow().clone();
                 // Nobody tells of a broker that was unregistered any more.
                 dirs.retain(|id, _| facts.brokers.contains_key(id));
-                dirs
-            }),
+                Some(dirs)
+            }
             _ => None,
         };
         let pods = live.pods(key);

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use taffrail_control::session::LogDirState;
+use taffrail_controller_service::LogDirs;
 use taffrail_crds::LogCluster;
 use taffrail_crds::condition::READY;
 use taffrail_crds::logcluster::{
@@ -17,7 +18,7 @@ use super::build::Release;
 use super::build::names::{Names, listener_name};
 use super::build::template::Templates;
 use super::claims::Claims;
-use super::disks::{self, LogDirs};
+use super::disks;
 use super::facts::Facts;
 use super::pods::PodSeen;
 use super::roll::RollStep;

@@ -48,7 +48,7 @@ impl fmt::Display for ClusterKey {
     }
 }
 
-/// What changed in a cluster.
+/// What changed in a cluster. Neither brokers nor topics where it is only what brokers say of their disks.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The cluster.
@@ -113,6 +113,7 @@ struct Member {
     defaults: ClusterDefaults,
     controller: LocalController,
     viewing: JoinHandle<()>,
+    watching_disks: JoinHandle<()>,
 }
 
 impl Fleet {
@@ -204,9 +205,15 @@ impl Fleet {
             // Nobody may be interested yet.
             let _ = changes.send(Change { cluster: cluster.clone(), brokers, topics });
         };
-        let viewing = tokio::spawn(view::keep(handle.clone(), Arc::clone(&view), tell));
+        let viewing = tokio::spawn(view::keep(handle.clone(), Arc::clone(&view), tell.clone()));
+        let mut log_dirs = handle.log_dirs();
+        let watching_disks = tokio::spawn(async move {
+            while log_dirs.changed().await.is_ok() {
+                tell(false, Vec::new());
+            }
+        });
         let running = Running { handle, view, health };
-        Ok(Member { running, owner, defaults, controller, viewing })
+        Ok(Member { running, owner, defaults, controller, viewing, watching_disks })
     }
 
     /// The LogCluster is gone: its controller stops.
@@ -246,6 +253,7 @@ impl Inner {
 impl Member {
     async fn stop(self) {
         self.viewing.abort();
+        self.watching_disks.abort();
         self.controller.shutdown().await;
     }
 }

@@ -158,8 +158,8 @@ impl Cluster {
 
     /// The log directories that take no writes, as the controller was told: by broker, how many.
     pub fn told_dirs(&self) -> BTreeMap<i32, usize> {
-        let told = self.runtime.block_on(self.controller.handle().log_dirs()).unwrap();
-        told.into_iter().map(|(id, dirs)| (id, dirs.len())).collect()
+        let told = self.controller.handle().log_dirs();
+        told.borrow().iter().map(|(id, dirs)| (*id, dirs.len())).collect()
     }
 
     /// A broker's replica of a partition.

@@ -14,4 +14,4 @@ pub use taffrail_controller::Summary;
 
 pub use doorkeeper::{Caller, Doorkeeper, SharedToken};
 pub use grpc_server::{Controllers, Decider, GrpcServer};
-pub use local::{ClusterDefaults, ControllerHandle, LocalController, StartControllerError};
+pub use local::{ClusterDefaults, ControllerHandle, LocalController, LogDirs, StartControllerError};

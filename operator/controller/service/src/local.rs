@@ -21,7 +21,7 @@ use taffrail_controller::store::{AskStore, StoreNews, StoreOutcome, StoreRequest
 use taffrail_controller::{Controller, Policy, Summary, Surroundings};
 use taffrail_protocol::Uuid;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::file_store::{FileStore, OpenStoreError};
 
@@ -131,20 +131,11 @@ enum Arrival {
     /// Another controller is the active one; its address, if it is known.
     Deposed(Option<String>),
     /// It is to be remembered which object wishes for a topic.
-    Wished {
-        topic: String,
-        topic_id: Uuid,
-        wish: Option<TopicWish>,
-    },
+    Wished { topic: String, topic_id: Uuid, wish: Option<TopicWish> },
     /// A broker says something.
-    Said {
-        session: SessionId,
-        message: Box<ToController>,
-    },
+    Said { session: SessionId, message: Box<ToController> },
     /// A broker hung up.
-    HungUp {
-        session: SessionId,
-    },
+    HungUp { session: SessionId },
     /// The store says something.
     News(StoreNews),
     /// Time passed.
@@ -153,10 +144,12 @@ enum Arrival {
     Summarize(oneshot::Sender<Summary>),
     /// Somebody wants to know how large topics are.
     TopicSizes(oneshot::Sender<BTreeMap<Uuid, u64>>),
-    LogDirs(oneshot::Sender<BTreeMap<i32, Vec<LogDirHealth>>>),
     /// No more inputs are to be taken.
     Stop,
 }
+
+/// The log directories that take no writes, by broker.
+pub type LogDirs = BTreeMap<i32, Vec<LogDirHealth>>;
 
 /// A controller that runs in this process.
 #[derive(Debug)]
@@ -172,6 +165,7 @@ pub struct ControllerHandle {
     inbox: mpsc::Sender<Arrival>,
     next_session: Arc<AtomicU64>,
     runtime: Handle,
+    log_dirs: watch::Receiver<LogDirs>,
 }
 
 impl LocalController {
@@ -205,7 +199,8 @@ impl LocalController {
         let runtime = Handle::current();
         let alarm = Alarm { inbox: inbox.downgrade(), runtime: runtime.clone() };
         let (brokers, summaries) = (BTreeMap::new(), Vec::new());
-        let shell = Shell { machine, store, unanswered: 0, urandom, alarm, brokers, summaries };
+        let (told_dirs, log_dirs) = watch::channel(LogDirs::new());
+        let shell = Shell { machine, store, unanswered: 0, urandom, alarm, brokers, summaries, told_dirs };
         let span = tracing::Span::current();
         std::thread::Builder::new()
             .name("controller".to_owned())
@@ -219,7 +214,7 @@ impl LocalController {
             .map_err(StartControllerError::Thread)?;
         runtime.spawn(carry_news(news, inbox.downgrade()));
         let ticking = runtime.spawn(tick(inbox.clone()));
-        let handle = ControllerHandle { inbox, next_session: Arc::default(), runtime };
+        let handle = ControllerHandle { inbox, next_session: Arc::default(), runtime, log_dirs };
         Ok(Self { handle, ticking, stopped })
     }
 
@@ -253,11 +248,9 @@ impl ControllerHandle {
         receiver.await.ok()
     }
 
-    /// The log directories that take no writes, by broker, as brokers last said. `None` if the controller has stopped.
-    pub async fn log_dirs(&self) -> Option<BTreeMap<i32, Vec<LogDirHealth>>> {
-        let (sender, receiver) = oneshot::channel();
-        self.inbox.send(Arrival::LogDirs(sender)).await.ok()?;
-        receiver.await.ok()
+    /// The log directories that take no writes, as brokers last said, and each change of that.
+    pub fn log_dirs(&self) -> watch::Receiver<LogDirs> {
+        self.log_dirs.clone()
     }
 
     /// Changes what holds for the whole cluster. A controller that has stopped has no use for it.
@@ -394,6 +387,7 @@ struct Shell<S> {
     brokers: BTreeMap<SessionId, Connected>,
     /// Who waits for the cluster in numbers.
     summaries: Vec<oneshot::Sender<Summary>>,
+    told_dirs: watch::Sender<LogDirs>,
 }
 
 impl<S: AskStore> Shell<S> {
@@ -425,6 +419,7 @@ impl<S: AskStore> Shell<S> {
                 std::thread::sleep(STORE_REST);
             }
             self.tell_summaries();
+            self.tell_log_dirs();
         }
         // What was decided goes to the store before it is closed; what follows from it is for the next start.
         self.carry_out(&mut requests);
@@ -464,11 +459,6 @@ impl<S: AskStore> Shell<S> {
             Arrival::TopicSizes(asker) => {
                 // The asker may have gone away.
                 let _ = asker.send(self.machine.topic_sizes());
-                return true;
-            }
-            Arrival::LogDirs(asker) => {
-                // The asker may have gone away.
-                let _ = asker.send(self.machine.health().log_dirs().clone());
                 return true;
             }
             Arrival::News(StoreNews::Answered(answer)) => {
@@ -543,6 +533,18 @@ impl<S: AskStore> Shell<S> {
                 let _ = asker.send(self.machine.summary());
             }
         }
+    }
+
+    /// Tells who watches for it which log directories take no writes, if that is something else than before.
+    fn tell_log_dirs(&self) {
+        let now = self.machine.health().log_dirs();
+        self.told_dirs.send_if_modified(|told| {
+            let differs = told != now;
+            if differs {
+                told.clone_from(now);
+            }
+            differs
+        });
     }
 
     /// Asks the store all that is to be asked, as one batch, and steps the machine with what it answers at once; the
