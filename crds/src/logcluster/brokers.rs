@@ -59,13 +59,23 @@ impl Default for BrokersSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
-    /// The volumes of each broker. Their names and storage classes cannot be changed; their sizes can grow.
+    /// The volumes of each broker, each of them a log directory. A new replica goes into the one that has the fewest, so
+    /// they had better be of one size. Their names and storage classes cannot be changed; their sizes can grow.
     #[serde(default = "default_volumes")]
     #[schemars(schema_with = "volumes_schema")]
     pub volumes: Vec<VolumeSpec>,
     /// Whether the claims go, and all records with them, when the LogCluster is deleted or a broker is scaled away.
     #[serde(default)]
     pub delete_claim: bool,
+}
+
+impl StorageSpec {
+    /// The volumes in the order of their names: people write them in any, and nothing shall change for that.
+    pub fn volumes_by_name(&self) -> Vec<&VolumeSpec> {
+        let mut volumes: Vec<_> = self.volumes.iter().collect();
+        volumes.sort_by_key(|volume| &volume.name);
+        volumes
+    }
 }
 
 impl Default for StorageSpec {

@@ -73,6 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cluster-settings", |stage| cluster::changes_without_a_roll(stage).boxed()),
     ("cluster-roll", |stage| cluster::roll(stage).boxed()),
     ("cluster-cordon", |stage| cluster::cordon(stage).boxed()),
+    ("cluster-volumes", |stage| storage::volumes(stage).boxed()),
     ("cluster-disks", |stage| storage::disks(stage).boxed()),
     ("scale-30-brokers", |stage| scale::thirty_brokers(stage).boxed()),
     ("topics-life", |stage| topics::life(stage).boxed()),

@@ -80,7 +80,7 @@ pub(crate) async fn five_line(stage: Stage<'_>) -> Result<String> {
     ))
 }
 
-/// Clients outside Kubernetes.
+/// Clients outside Kubernetes, of brokers with two volumes each.
 pub(crate) async fn outside(stage: Stage<'_>) -> Result<String> {
     let begun = Instant::now();
     stage.shared_cluster().await?;
@@ -89,13 +89,36 @@ pub(crate) async fn outside(stage: Stage<'_>) -> Result<String> {
     load.flows(Duration::from_secs(5)).await?;
     let gap = load.gap().await?;
     let verdict = load.finish().await?;
+    let spread = stage.logs_on_volumes().await?;
     stage.world.show(stage.namespace, "logclusters,topics").await?;
     Ok(format!(
-        "cluster Ready after {:.1} s, {} records, 0 lost, longest gap {} ms",
+        "cluster Ready after {:.1} s, {} records, 0 lost, longest gap {} ms, logs on the volumes {spread:?}",
         ready.as_secs_f64(),
         verdict.acknowledged,
         gap.as_millis()
     ))
+}
+
+impl Stage<'_> {
+    /// How many logs each broker of the shared cluster keeps on each of its volumes.
+    async fn logs_on_volumes(&self) -> Result<Vec<usize>> {
+        let mut counts = Vec::new();
+        for id in 0..3 {
+            let mut of_broker = Vec::new();
+            for volume in ["/data/one", "/data/two"] {
+                let pod = format!("logs-{id}");
+                let verify =
+                    ["exec", &pod, "--", "/usr/local/bin/taffrail", "log", "verify", "--json", volume];
+                let lines = output(&mut self.world.kubectl(self.namespace, verify)).await?;
+                of_broker.push(lines.lines().filter(|line| line.contains("\"type\":\"log\"")).count());
+            }
+            let (least, most) = (of_broker.iter().min(), of_broker.iter().max());
+            let even = least.zip(most).is_some_and(|(least, most)| *least > 0 && most - least <= 1);
+            ensure!(even, "the volumes of broker {id} have {of_broker:?} logs");
+            counts.extend(of_broker);
+        }
+        Ok(counts)
+    }
 }
 
 /// A namespace goes with all that is in it, while the operator runs.

@@ -207,7 +207,7 @@ spec:
       requests: {cpu: 50m, memory: 256Mi}
       limits: {memory: 256Mi}
     storage:
-      volumes: [{name: data, size: 1Gi}]
+      volumes: [{name: one, size: 512Mi}, {name: two, size: 512Mi}]
     terminationGracePeriodSeconds: 60
   listeners:
     - {name: plain, type: internal, port: 9092}

@@ -108,16 +108,40 @@ pub struct Claims {
 impl Claims {
     /// Of `claims`, those of `cluster`.
     pub async fn gather(client: &Client, cluster: &str, claims: &[Arc<PersistentVolumeClaim>]) -> Self {
-        let missing_classes = missing_classes(client, claims).await;
+        Self::of(cluster, claims, &missing_classes(client, claims).await)
+    }
+
+    fn of(cluster: &str, claims: &[Arc<PersistentVolumeClaim>], missing_classes: &BTreeSet<String>) -> Self {
         let mut gathered = Self::default();
+        // Always in the same order, so that the same is always said in the same words.
+        let mut claims: Vec<_> = claims.iter().collect();
+        claims.sort_by_key(|claim| claim.name_any());
         for claim in claims {
             let Some(id) = claimed_by(cluster, &claim.name_any()) else { continue };
             let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
             let is_there = class.map(|class| !missing_classes.contains(class));
-            gathered.problems.extend(claim_problem(claim, is_there).map(|problem| (id, problem)));
-            gathered.growing.extend(growth(claim).map(|growth| (id, growth)));
+            if let Some(problem) = claim_problem(claim, is_there) {
+                gathered.add_problem(id, problem);
+            }
+            if let Some(growth) = growth(claim) {
+                let growing = gathered.growing.entry(id).or_default();
+                *growing += if growing.is_empty() { "" } else { "; " };
+                *growing += &growth;
+            }
         }
         gathered
+    }
+
+    /// A broker has a claim for each of its volumes. What lasts is the reason; all is said.
+    fn add_problem(&mut self, id: i32, problem: Problem) {
+        let Some(first) = self.problems.get_mut(&id) else {
+            self.problems.insert(id, problem);
+            return;
+        };
+        first.message = format!("{}; {}", first.message, problem.message);
+        if problem.lasting && !first.lasting {
+            (first.reason, first.lasting) = (problem.reason, true);
+        }
     }
 }
 
@@ -132,7 +156,8 @@ fn growth(claim: &PersistentVolumeClaim) -> Option<String> {
     let failed = conditions.iter().find(|condition| condition.type_.ends_with("ResizeError"));
     let why = failed.and_then(|condition| condition.message.as_deref());
     let why = why.map(|why| format!(", which failed and is tried again: {why}")).unwrap_or_default();
-    Some(format!("its volume grows from {} to {}{why}", has.0, wished.0))
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    Some(format!("the volume of claim {name} grows from {} to {}{why}", has.0, wished.0))
 }
 
 /// The storage classes that claims without a volume name and that are not there. Asked only while there are such claims; an
@@ -159,7 +184,7 @@ async fn missing_classes(client: &Client, claims: &[Arc<PersistentVolumeClaim>])
 ///
 /// # Errors
 ///
-/// If one could not be changed, as its storage class does not allow it.
+/// If one could not be changed, as its storage class does not allow it. The others are changed all the same.
 pub async fn grow(
     client: &Client,
     cluster: &LogCluster,
@@ -168,6 +193,7 @@ pub async fn grow(
     let key = ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any());
     let names = Names::new(&key.namespace, &key.name);
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &key.namespace);
+    let mut outcome = Ok(());
     for claim in claims {
         let name = claim.name_any();
         let mut volumes = cluster.spec.brokers.storage.volumes.iter();
@@ -179,10 +205,12 @@ pub async fn grow(
         }
         let patch = json!({"spec": {"resources": {"requests": {"storage": volume.size}}}});
         let what = format!("grow claim {name} to {}", volume.size.0);
-        call(what, api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
-        tracing::info!("claim {name} of LogCluster {key} grows to {}", volume.size.0);
+        match call(what, api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await {
+            Ok(_) => tracing::info!("claim {name} of LogCluster {key} grows to {}", volume.size.0),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]
@@ -230,6 +258,7 @@ mod tests {
     fn a_volume_that_is_smaller_than_its_claim_asks_for_is_said_to_grow() {
         let claim = |has: Option<&str>, condition: &str| -> PersistentVolumeClaim {
             serde_json::from_value(json!({
+                "metadata": {"name": "data-orders-0"},
                 "spec": {"resources": {"requests": {"storage": "2Gi"}}},
                 "status": {
                     "capacity": has.map(|has| json!({"storage": has})),
@@ -238,11 +267,44 @@ mod tests {
             }))
             .unwrap()
         };
-        let growing = "its volume grows from 1Gi to 2Gi";
+        let growing = "the volume of claim data-orders-0 grows from 1Gi to 2Gi";
         assert_eq!(growth(&claim(Some("1Gi"), "FileSystemResizePending")).as_deref(), Some(growing));
         let failed = growth(&claim(Some("1Gi"), "NodeResizeError")).unwrap();
         assert_eq!(failed, format!("{growing}, which failed and is tried again: no room"));
         assert_eq!(growth(&claim(Some("2048Mi"), "x")), None);
         assert_eq!(growth(&claim(None, "x")), None, "it has no volume");
+    }
+
+    #[test]
+    fn all_is_said_of_a_broker_with_several_volumes() {
+        let claim = |name: &str, class: &str, status: serde_json::Value| -> Arc<PersistentVolumeClaim> {
+            let claim = json!({
+                "metadata": {"name": name},
+                "spec": {"storageClassName": class, "resources": {"requests": {"storage": "2Gi"}}},
+                "status": status,
+            });
+            Arc::new(serde_json::from_value(claim).unwrap())
+        };
+        let small = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}});
+        let pending = json!({"phase": "Pending"});
+        let claims = [
+            claim("b-orders-0", "fast", small.clone()),
+            claim("a-orders-0", "fast", small.clone()),
+            claim("a-orders-1", "fast", pending.clone()),
+            claim("b-orders-1", "gone", pending),
+            claim("a-orders-2", "fast", json!({"phase": "Bound", "capacity": {"storage": "2Gi"}})),
+            claim("b-orders-2", "fast", small),
+        ];
+        let said = Claims::of("orders", &claims, &BTreeSet::from(["gone".to_owned()]));
+        let grows = |name: &str| format!("the volume of claim {name} grows from 1Gi to 2Gi");
+        let both = format!("{}; {}", grows("a-orders-0"), grows("b-orders-0"));
+        assert_eq!(said.growing, BTreeMap::from([(0, both), (2, grows("b-orders-2"))]));
+        assert_eq!(said.problems.keys().collect::<Vec<_>>(), [&1]);
+        let problem = &said.problems[&1];
+        assert_eq!((problem.reason.as_str(), problem.lasting), ("StorageClassNotFound", true));
+        assert!(
+            problem.message.contains("a-orders-1 waits") && problem.message.contains("gone"),
+            "{problem:?}"
+        );
     }
 }

@@ -13,14 +13,6 @@ pub fn problems(cluster: &LogCluster, operator: &str) -> Vec<String> {
     let mut problems: Vec<_> =
         settings.filter_map(|checked| Some(format!("spec.config: {}", checked.err()?))).collect();
     problems.extend(version_problem(cluster, operator));
-    let volumes = &spec.brokers.storage.volumes;
-    if volumes.len() > 1 {
-        problems.push(format!(
-            "spec.brokers.storage.volumes names {} volumes, and a broker keeps its logs on one in this release: make the \
-             LogCluster with one volume, which can grow",
-            volumes.len()
-        ));
-    }
     for listener in &spec.listeners {
         // The name of the port of metrics, and a word that Kafka takes for TLS.
         if [ADMIN_PORT_NAME, "ssl"].contains(&listener.name.as_str()) {
@@ -61,6 +53,9 @@ mod tests {
         assert_eq!(problems_of(json!({})), [""; 0]);
         assert_eq!(problems_of(json!({"version": "0.3.9", "config": {"num.partitions": "3"}})), [""; 0]);
         assert_eq!(problems_of(json!({"version": "0.1.0-rc.1"})), [""; 0]);
+        let volumes =
+            json!([{"name": "a", "size": "1Gi"}, {"name": "b", "size": "1Gi", "storageClass": "fast"}]);
+        assert_eq!(problems_of(json!({"brokers": {"storage": {"volumes": volumes}}})), [""; 0]);
     }
 
     #[test]
@@ -68,7 +63,6 @@ mod tests {
         let spec = json!({
             "version": "0.4.0",
             "config": {"num.partition": 3, "num.io.threads": 0},
-            "brokers": {"storage": {"volumes": [{"name": "a", "size": "1Gi"}, {"name": "b", "size": "1Gi"}]}},
             "listeners": [{"name": "ssl", "type": "internal", "port": 9092}],
         });
         let problems = problems_of(spec);
@@ -81,8 +75,7 @@ mod tests {
                 "version 0.4.0 is not known to this operator, which is of release 0.3.1: upgrade the operator first",
             ]
         );
-        assert!(problems[3].contains("2 volumes"), "{problems:?}");
-        assert_eq!(problems[4], "a listener cannot be called ssl: choose another name");
-        assert_eq!(problems.len(), 5);
+        assert_eq!(problems[3], "a listener cannot be called ssl: choose another name");
+        assert_eq!(problems.len(), 4);
     }
 }

@@ -162,8 +162,8 @@ fn environment(spec: &LogClusterSpec, names: &Names<'_>) -> Vec<EnvVar> {
         let all = all.map(|listener| format!("{}://{host}:{}", listener_name(&listener.name), listener.port));
         all.collect::<Vec<_>>().join(",")
     };
-    let directories: Vec<_> =
-        spec.brokers.storage.volumes.iter().map(|volume| directory(&volume.name)).collect();
+    let volumes = spec.brokers.storage.volumes_by_name().into_iter();
+    let directories: Vec<_> = volumes.map(|volume| directory(&volume.name)).collect();
     // Variables refer only to those before them.
     vec![
         field("POD_NAME", "metadata.name"),
@@ -191,8 +191,8 @@ fn mounts(spec: &LogClusterSpec) -> Vec<VolumeMount> {
         read_only,
         ..VolumeMount::default()
     };
-    let data =
-        spec.brokers.storage.volumes.iter().map(|volume| mount(&volume.name, directory(&volume.name), None));
+    let volumes = spec.brokers.storage.volumes_by_name().into_iter();
+    let data = volumes.map(|volume| mount(&volume.name, directory(&volume.name), None));
     let mounted = [
         (volume_name("broker"), CONFIG_DIRECTORY),
         (volume_name("controller"), CONTROLLER_DIRECTORY),

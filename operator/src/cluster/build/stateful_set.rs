@@ -21,6 +21,7 @@ pub(super) fn build(wish: &Wish<'_>) -> Child {
     metadata.annotations = Some(BTreeMap::from([(TEMPLATES.to_owned(), wish.templates.encode())]));
     let storage = &wish.cluster.spec.brokers.storage;
     let retained = if storage.delete_claim { "Delete" } else { "Retain" }.to_owned();
+    let claims = storage.volumes_by_name().into_iter().map(|volume| claim(wish, volume));
     let spec = StatefulSetSpec {
         replicas: Some(wish.replicas),
         service_name: Some(names.brokers()),
@@ -34,7 +35,7 @@ pub(super) fn build(wish: &Wish<'_>) -> Child {
             when_deleted: Some(retained.clone()),
             when_scaled: Some(retained),
         }),
-        volume_claim_templates: Some(storage.volumes.iter().map(|volume| claim(wish, volume)).collect()),
+        volume_claim_templates: Some(claims.collect()),
         min_ready_seconds: Some(0),
         revision_history_limit: Some(10),
         template: PodTemplateSpec::default(),

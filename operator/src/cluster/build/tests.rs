@@ -57,7 +57,10 @@ fn everything() -> LogCluster {
         "brokers": {
             "replicas": 5,
             "storage": {
-                "volumes": [{"name": "fast", "size": "100Gi", "storageClass": "local"}],
+                "volumes": [
+                    {"name": "fast", "size": "100Gi", "storageClass": "local"},
+                    {"name": "also-fast", "size": "50Gi"},
+                ],
                 "deleteClaim": true,
             },
             "resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}},
@@ -154,6 +157,16 @@ fn pods_are_asked_for_anew_only_where_they_would_be_others() {
     assert_ne!(wish_hash(&cluster(json!({})), &newer), first);
     // It stands in annotations of clusters that are there: another hash would restart every broker of the world.
     assert_eq!(first, "f721e47985a7c2e7");
+}
+
+#[test]
+fn volumes_in_another_order_change_nothing() {
+    let ordered = |one: &str, other: &str| {
+        let volumes = json!([{"name": one, "size": "1Gi"}, {"name": other, "size": "1Gi"}]);
+        let cluster = cluster(json!({"brokers": {"storage": {"volumes": volumes}}}));
+        (wish_hash(&cluster, &release()), built(&cluster).pop().unwrap().object)
+    };
+    assert_eq!(ordered("a", "b"), ordered("b", "a"));
 }
 
 #[test]
