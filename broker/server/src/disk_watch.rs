@@ -81,7 +81,7 @@ impl Default for Watched {
 impl Watched {
     /// Asks the disk; how long it may be left alone.
     fn look(&mut self, broker: &Broker, replicas: &Replicas, dir: &ServedLogDir) -> Duration {
-        if matches!(dir.status().condition, Condition::Failed(_)) {
+        if dir.has_failed() {
             return SLOWEST_LOOK;
         }
         let now_ms = clock::now_ms();

@@ -58,6 +58,11 @@ impl ServedLogDir {
         self.status.borrow().clone()
     }
 
+    /// Whether it is out of service.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.borrow().condition, Condition::Failed(_))
+    }
+
     /// What the controller is told of it, if it takes no writes.
     pub fn health(&self) -> Option<LogDirHealth> {
         let (state, reason) = match self.status().condition {

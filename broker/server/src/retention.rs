@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_log::{CheckpointError, Retained, TopicPartition};
-use taffrail_replication::disk::logs::{Condition, LogStart};
+use taffrail_replication::disk::logs::LogStart;
 use taffrail_replication::partition::Effects;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -177,7 +177,7 @@ impl Retention {
                 };
                 // What cannot be written down is not deleted.
                 let dir = self.broker.log_dirs.of(&path)?;
-                if matches!(dir.status().condition, Condition::Failed(_)) {
+                if dir.has_failed() {
                     return None;
                 }
                 written.push((*key, replica, offset));

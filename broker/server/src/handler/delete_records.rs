@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::cluster::Replica;
+use crate::log_dirs::ServedLogDir;
 use crate::net::parked::Answer;
 use crate::request::{Operation, RequestContext, Resource, authorize, throttle_time_ms};
 use crate::waiter::{ParkedPlace, PartitionWaiter, carry_out};
@@ -115,6 +116,10 @@ fn begin(
     }
     let mut effects = Effects::new();
     let mut locked = replica.lock();
+    // Where the log starts could not be written down there.
+    if broker.log_dirs.of(locked.log().dir()).is_some_and(ServedLogDir::has_failed) {
+        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+    }
     let before = locked.log().log_start_offset();
     let deleted = locked.delete_records((offset != HIGH_WATERMARK).then_some(offset), &mut effects);
     // From under this lock on nothing that happens is missed.

@@ -9,7 +9,6 @@ use taffrail_protocol::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use taffrail_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use taffrail_replication::disk::logs::Condition;
 
 use crate::broker::Broker;
 use crate::call::Call;
@@ -65,7 +64,7 @@ fn described(
     replicas: &[(TopicPartition, Arc<Replica>)],
 ) -> DescribeLogDirsResult<'static> {
     let log_dir = dir.path.to_string_lossy().into_owned().into();
-    if matches!(dir.status().condition, Condition::Failed(_)) {
+    if dir.has_failed() {
         return DescribeLogDirsResult {
             error_code: ErrorCode::KAFKA_STORAGE_ERROR,
             log_dir,

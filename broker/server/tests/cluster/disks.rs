@@ -3,7 +3,10 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use taffrail_control::session::LogState;
 use taffrail_protocol::ErrorCode;
-use taffrail_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use taffrail_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+use taffrail_protocol::messages::{
+    DeleteRecordsRequest, DeleteRecordsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
 use taffrail_replication::disk::logs::Condition;
 use taffrail_server::metrics::MetricsSource;
 
@@ -56,6 +59,13 @@ fn the_only_replica_on_a_disk_that_failed_serves_reads_and_says_why_it_takes_not
     let error = produce(&client(&cluster, &[("acks", "all"), ("retries", "0")]), "alone", &numbers(10..11));
     let storage = KafkaError::MessageProduction(RDKafkaErrorCode::KafkaStorageError);
     assert_eq!(error, Err(storage));
+    let partition = DeleteRecordsPartition { partition_index: 0, offset: 5 };
+    let topic = DeleteRecordsTopic { name: "alone".into(), partitions: vec![partition] };
+    let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000 };
+    let refused: DeleteRecordsResponse<'_> =
+        Connection::to(cluster.address(i32::try_from(only).unwrap())).ask(&request, 2);
+    let refused = &refused.topics[0].partitions[0];
+    assert_eq!((refused.error_code, refused.low_watermark), (ErrorCode::KAFKA_STORAGE_ERROR, -1));
     assert_eq!(consume(&cluster, "alone", &[]), numbers(0..10));
     assert_eq!(cluster.leader("alone", 0), only);
 }

@@ -168,6 +168,22 @@ fn what_cannot_be_deleted_is_refused_part_by_part() {
 }
 
 #[test]
+fn a_topic_that_is_only_compacted_has_nothing_deleted() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    with_records(&mut connection, "topic", 2);
+    let violation = (ErrorCode::POLICY_VIOLATION, -1);
+    for (policy, outcome) in
+        [("compact", violation), ("compact,delete", (ErrorCode::NONE, 1)), ("compact", violation)]
+    {
+        let set = [("cleanup.policy", SET, Some(policy))];
+        assert_eq!(change(&mut connection, (TOPIC, "topic"), &set), ErrorCode::NONE);
+        assert_eq!(delete(&mut connection, "topic", (0, 1), 2), outcome, "{policy}");
+    }
+    assert_eq!(start_of(&mut connection, "topic"), 1);
+}
+
+#[test]
 fn what_was_deleted_stays_so_after_a_kill() {
     let mut broker = Broker::start();
     let mut connection = broker.connect();
