@@ -11,9 +11,10 @@ from pathlib import Path
 
 
 class Broker:
-    def __init__(self, kind, taffrail, kafka_dir, work_dir, options=()):
+    def __init__(self, kind, taffrail, kafka_dir, work_dir, options=(), settings=None):
         self.kind, self.taffrail, self.kafka_dir, self.options = kind, taffrail, kafka_dir, options
         self.dir = Path(tempfile.mkdtemp(prefix="broker-", dir=work_dir))
+        self.settings = {"group.initial.rebalance.delay.ms": 0, **(settings or {})}
         self.data_dir = self.dir / "data"
         self.log_dir = self.data_dir if kind == "kafka" else self.data_dir / "brokers/0"
         self.log = self.dir / "log"
@@ -35,13 +36,14 @@ class Broker:
 
     def start(self):
         log = self.log.open("ab")
+        settings = [f"{key}={value}" for key, value in self.settings.items()]
         if self.kind == "kafka":
             self.port = self.port or free_port()
-            command = [self.kafka_dir / "single-node", self.dir, str(self.port), "group.initial.rebalance.delay.ms=0"]
+            command = [self.kafka_dir / "single-node", self.dir, str(self.port), *settings]
         else:
             command = [self.taffrail, "dev", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
-            command += ["--data-dir", self.data_dir, "--set", "group.initial.rebalance.delay.ms=0"]
-            command += self.options
+            command += ["--data-dir", self.data_dir, *self.options]
+            command += [word for setting in settings for word in ("--set", setting)]
         begin = self.log.stat().st_size
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
