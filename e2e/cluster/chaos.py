@@ -20,7 +20,8 @@ WRITER = Path(__file__).with_name("Writer.java")
 RECOVERY_LIMIT = 90
 # What has to be 0, and what is only told.
 FAULTS = ["lost", "misplaced", "reordered", "duplicated", "strange", "vanished", "changed", "unseen", "fatal"]
-COUNTS = ["acknowledged", "in_doubt", "repeated", "overtaken", "in_log"]
+FAULTS += ["returned", "backwards", "failed"]
+COUNTS = ["acknowledged", "in_doubt", "repeated", "overtaken", "in_log", "keys", "gone", "reads"]
 
 
 def run(cluster, program, java, rounds, seed):
@@ -97,7 +98,7 @@ def report(findings, sound, drawn, recoveries):
         middle, last = recoveries[len(recoveries) // 2], recoveries[-1]
         print(f"all partitions written to after a fault was mended: median {middle:.2f} s, at most {last:.2f} s")
     print(f"{'records':<16}" + "".join(f"{kind.replace('_', ' '):>12}" for kind in findings))
-    for row in COUNTS + FAULTS:
+    for row in filter(lambda row: any(row in found for found in findings.values()), COUNTS + FAULTS):
         must = "   must be 0" if row in FAULTS else ""
         # Not every workload tells everything.
         counts = "".join(f"{found.get(row, '-'):>12}" for found in findings.values())

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import chaos
+import compaction
 import disks
 import failover
 import leaders
@@ -42,6 +43,10 @@ def options():
     elections = scenarios.add_parser("leaders", help="how long many partitions take to get other leaders")
     elections.add_argument("--kills", type=int, default=3)
     elections.add_argument("--partitions", type=int, default=10_000)
+    keys = scenarios.add_parser("compaction", help="a compacted topic under faults; needs Java and Kafka installed")
+    keys.add_argument("--rounds", type=int, default=15)
+    keys.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    keys.set_defaults(java=True)
     full = scenarios.add_parser("disks", help="disks that run full under load; needs root, for mounting")
     full.add_argument("--rounds", type=int, default=6)
     return parser.parse_args()
@@ -55,7 +60,8 @@ def main():
     if given.broker == "kafka":
         program = Path(os.environ["KAFKA_DIR"])
         subprocess.run([program / "install"], check=True)
-    settings = dict(pair.split("=", 1) for pair in given.set)
+    settings = compaction.SETTINGS if given.scenario == "compaction" else {}
+    settings = {**settings, **dict(pair.split("=", 1) for pair in given.set)}
     network = Namespaces() if given.namespaces else Loopback()
     with ExitStack() as stack:
         stack.enter_context(network)
@@ -69,6 +75,8 @@ def main():
             java = ["env", quiet, Path(os.environ["KAFKA_DIR"]) / "run"]
         if given.scenario == "chaos":
             sound = chaos.run(cluster, given.chaos, java, given.rounds, given.seed)
+        elif given.scenario == "compaction":
+            sound = compaction.run(cluster, java, given.rounds, given.seed)
         elif given.scenario == "disks":
             sound = disks.run(cluster, given.chaos, given.rounds)
         elif given.scenario == "failover":
@@ -76,7 +84,7 @@ def main():
         else:
             sound = leaders.run(cluster, given.kills, given.partitions)
         # Apache Kafka is measured for comparison: its times are not held against it.
-        sound = sound or (given.broker == "kafka" and given.scenario != "chaos")
+        sound = sound or (given.broker == "kafka" and given.scenario not in ("chaos", "compaction"))
         cluster.keep = not sound
         if given.broker == "taffrail":
             print("memory: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in cluster.memory_mib().items()))
