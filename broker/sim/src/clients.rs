@@ -8,6 +8,7 @@ use taffrail_replication::replica_fetch::FetchPosition;
 use crate::broker::batches_of;
 use crate::broker::fetching::Answer;
 use crate::checks::producers::value_of;
+use crate::checks::superseded::key_of;
 use crate::checks::{Tp, Violation};
 use crate::net::Node;
 use crate::rng::Rng;
@@ -221,7 +222,7 @@ impl World {
         let number = self.number();
         let records = self.rng.between(1, 3);
         let patience_ms = self.rng.between(PATIENCE_MS / 3, PATIENCE_MS);
-        let clock_ms = self.clock(Node::Clients);
+        let (clock_ms, compacts) = (self.clock(Node::Clients), self.scenario.compacts);
         let state = &mut self.clients.all[client];
         if state.pending.is_none() && (working || state.calm_batches == 0) {
             state.pending = Some(Pending { first: state.next, records, sent: None, not_before_ms: 0 });
@@ -239,8 +240,9 @@ impl World {
             builder.producer(producer as i64, 0, pending.first as i32);
         }
         for at in pending.first..pending.first + pending.records {
-            let value = value_of(producer, at).to_be_bytes();
-            builder.append(clock_ms, None, Some(&value), &[]);
+            let value = value_of(producer, at);
+            let key = compacts.then(|| key_of(value).to_be_bytes());
+            builder.append(clock_ms, key.as_ref().map(|key| &key[..]), Some(&value.to_be_bytes()), &[]);
         }
         let (Ok(batch), Some(tp)) = (builder.build(), state.tp) else { return };
         let all = kind != Kind::Careless;

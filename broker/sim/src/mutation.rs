@@ -53,6 +53,8 @@ pub enum Mutation {
     CountUnflushed,
     /// A leader deletes what is not committed (KIP-107).
     DeleteUncommitted,
+    /// A cleaner lets records go for others that are not committed.
+    CompactUncommitted,
     /// Whatever a broker holds when it opens a session is taken for what there is.
     LeaveOutEverything,
 }
@@ -70,7 +72,11 @@ impl Mutation {
                 scenario.promise = Promise::Flushed;
                 scenario.flush_messages = i64::MAX;
             }
-            Self::DeleteUncommitted => scenario.deletes = true,
+            Self::DeleteUncommitted => (scenario.deletes, scenario.compacts) = (true, false),
+            Self::CompactUncommitted => {
+                (scenario.deletes, scenario.compacts) = (false, true);
+                (scenario.retention_ms, scenario.retention_bytes, scenario.segment_bytes) = (-1, -1, 300);
+            }
             _ => {}
         }
     }

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub retention_bytes: i64,
     /// Whether old records are deleted, by retention and by clients.
     pub deletes: bool,
+    /// Whether all topics are compacted. Nothing else is deleted then.
+    pub compacts: bool,
     /// `replica.lag.time.max.ms`.
     pub lag_time_max_ms: i64,
     /// For so long clients work and faults strike. Milliseconds.
@@ -87,6 +89,8 @@ impl Scenario {
         let deletes = of_deletion.percent(40);
         let retention_ms = of_deletion.pick(&[-1, 1_000, 5_000]).filter(|_| deletes).unwrap_or(-1);
         let retention_bytes = of_deletion.pick(&[-1, 0, 1_500]).filter(|_| deletes).unwrap_or(-1);
+        let mut of_compaction = Rng::new(seed ^ 0x636f_6d70_6163_7400);
+        let compacts = !deletes && of_compaction.percent(50);
         Self {
             seed,
             promise,
@@ -98,12 +102,14 @@ impl Scenario {
             flush_messages: if promise == Promise::Flushed { 1 } else { i64::MAX },
             segment_bytes: match rng.percent(50) {
                 _ if deletes => of_deletion.pick(&[300, 1_000]).unwrap_or(300),
+                _ if compacts => of_compaction.pick(&[300, 1_000]).unwrap_or(300),
                 true => 2_000,
                 false => 1 << 20,
             },
             retention_ms,
             retention_bytes,
             deletes,
+            compacts,
             lag_time_max_ms: rng.between(800, 4_000) as i64,
             trouble_ms: rng.between(15_000, 40_000),
             faults: rng.between(4, 25),

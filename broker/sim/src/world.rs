@@ -55,6 +55,8 @@ pub enum Event {
     BrokerCheckpoints { broker: i32, run: u64 },
     /// A broker writes down where its logs start.
     BrokerWritesStarts { broker: i32, run: u64 },
+    /// A broker compacts some more of a log.
+    BrokerCompacts { broker: i32, run: u64 },
     /// A message between brokers or of a client arrives.
     RpcArrives { from: Node, to: Node, rpc: Rpc },
     /// A client looks at what it has to do.
@@ -127,6 +129,7 @@ impl World {
         let brokers = (1..=scenario.brokers).map(|id| (id, Broker::new())).collect();
         let mut world = Self {
             clients: Clients::new(&scenario, &mut rng),
+            checks: Checks::of(scenario.compacts),
             brokers,
             scenario,
             mutation,
@@ -141,7 +144,6 @@ impl World {
             conns: BTreeMap::new(),
             next_number: 0,
             old_snapshots: BTreeMap::new(),
-            checks: Checks::default(),
             violation: None,
             still_until: BTreeMap::new(),
             clock_off: BTreeMap::new(),
@@ -192,6 +194,7 @@ impl World {
             | Event::BrokerFetches { broker, .. }
             | Event::BrokerFlushes { broker, .. }
             | Event::BrokerWritesStarts { broker, .. }
+            | Event::BrokerCompacts { broker, .. }
             | Event::BrokerCheckpoints { broker, .. } => Node::Broker(*broker),
             Event::RpcArrives { to, .. } => *to,
             Event::SessionMoves { conn, direction } => {
@@ -224,6 +227,7 @@ impl World {
             Event::BrokerFlushes { broker, run } => self.broker_flushes(broker, run),
             Event::BrokerWritesStarts { broker, run } => self.broker_writes_starts(broker, run),
             Event::BrokerCheckpoints { broker, run } => self.broker_checkpoints(broker, run),
+            Event::BrokerCompacts { broker, run } => self.broker_compacts(broker, run),
             Event::RpcArrives { from, to, rpc } => self.rpc_arrives(from, to, rpc),
             Event::ClientWakes { client } => self.client_wakes(client),
             Event::AdminWakes => self.admin_wakes(),

@@ -35,6 +35,7 @@ impl World {
             retention_ms: self.scenario.retention_ms,
             retention_bytes: self.scenario.retention_bytes,
             file_delete_delay_ms: 1_000,
+            compact: self.scenario.compacts,
             ..LogConfig::default()
         }
     }
@@ -280,6 +281,7 @@ impl World {
             stopping_until_ms: None,
             flushing: false,
             starts_moved: Default::default(),
+            compacting: None,
         }));
         Ok(())
     }
@@ -313,6 +315,9 @@ impl World {
         self.tick_partitions(id);
         if self.scenario.deletes && self.rng.percent(10) {
             self.retain(id);
+        }
+        if self.scenario.compacts && self.rng.percent(20) {
+            self.begin_to_compact(id, run);
         }
         self.report_health(id, false);
         self.wake_fetchers(id, run);

@@ -1,5 +1,6 @@
 //! A broker: a disk that outlives its processes, and the shell around the shipped types that a process is.
 
+mod compacting;
 mod deleting;
 pub mod fetching;
 mod lifecycle;
@@ -140,6 +141,8 @@ pub struct Serving {
     pub flushing: bool,
     /// Replicas whose log starts elsewhere than is written down.
     pub starts_moved: BTreeSet<Tp>,
+    /// A compaction that is under way.
+    pub compacting: Option<compacting::Compacting>,
 }
 
 /// A replica, and how far the checks have looked at it.

@@ -16,16 +16,17 @@ pub fn batches_of(bytes: &[u8]) -> Vec<Batch> {
     let batches = views.map(|view| {
         let header = view.header();
         let records = view.records(1 << 16);
-        let values = records.iter().flat_map(|records| records.iter()).filter_map(|record| {
-            let value = record.ok()?.value?;
-            Some(u64::from_be_bytes(*value.first_chunk()?))
+        let records = records.iter().flat_map(|records| records.iter()).filter_map(|record| {
+            let record = record.ok()?;
+            let value = u64::from_be_bytes(*record.value?.first_chunk()?);
+            Some((record.offset, value))
         });
         Batch {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
             epoch: header.partition_leader_epoch,
             hash: digest(&view.bytes()),
-            values: values.collect(),
+            records: records.collect(),
         }
     });
     batches.collect()

@@ -34,7 +34,8 @@ impl World {
         let mutation = self.mutation;
         let mut effects = Effects::new();
         let Some(serving) = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut()) else { return };
-        let values = batches_of(batch).into_iter().flat_map(|batch| batch.values).collect();
+        let records = batches_of(batch).into_iter().flat_map(|batch| batch.records);
+        let values = records.map(|(_, value)| value).collect();
         let produced = match (serving.replicas.get_mut(&tp), BatchHeader::parse(batch)) {
             (Some(replica), Ok(header)) => {
                 let mut batch = batch.to_vec();
@@ -128,9 +129,9 @@ impl World {
             self.observe(id, tp);
             let who = format!("broker {id}");
             for batch in batches_of(bytes) {
-                for (at, value) in (batch.base_offset..).zip(&batch.values) {
+                for (at, value) in batch.records {
                     let checks = &self.checks;
-                    let checked = checks.acknowledged.shown(&checks.committed, &who, tp, at, *value);
+                    let checked = checks.acknowledged.shown(&checks.committed, &who, tp, at, value);
                     self.check(checked);
                 }
             }

@@ -68,7 +68,7 @@ mod tests {
     fn what_is_not_committed_may_be_neither_acknowledged_nor_shown() {
         let tp = (Uuid([1; 16]), 0);
         let mut committed = Committed::default();
-        let batch = Batch { base_offset: 0, next_offset: 1, epoch: 0, hash: 0, values: vec![7] };
+        let batch = Batch { base_offset: 0, next_offset: 1, epoch: 0, hash: 0, records: vec![(0, 7)] };
         committed.saw("1", tp, 0, &[batch]).unwrap();
         let mut acknowledged = Acknowledged::default();
         acknowledged.acknowledged(&committed, "1", tp, 0, &[7]).unwrap();

@@ -1,14 +1,14 @@
 //! Replicas are equal below the high watermark; what was committed once stays what it is; and whoever leads has all of it.
 //!
 //! The first replica whose high watermark passes a batch settles what is at its offsets, for all replicas, all readers and
-//! all times (rules 8, 13, 19).
+//! all times (rules 8, 13, 19). Of a log that is compacted records may be missing ([`super::superseded`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_controller::model::Object;
 use taffrail_protocol::Uuid;
 
-use super::{Check, Tp, Violation, name};
+use super::{Check, Tp, Violation, name, superseded};
 
 /// A batch as a log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,16 @@ pub struct Batch {
     pub epoch: i32,
     /// Stands for its bytes.
     pub hash: u64,
-    /// The values of its records.
-    pub values: Vec<u64>,
+    /// Its records: offsets and values.
+    pub records: Vec<(i64, u64)>,
+}
+
+impl Batch {
+    /// Whether this is what compaction may leave of `whole`.
+    fn is_left_of(&self, whole: &Self) -> bool {
+        let place = |batch: &Self| (batch.base_offset, batch.next_offset, batch.epoch);
+        place(self) == place(whole) && self.records.iter().all(|record| whole.records.contains(record))
+    }
 }
 
 /// A batch that is committed.
@@ -38,9 +46,15 @@ struct Settled {
 pub struct Committed {
     logs: BTreeMap<Tp, Vec<Settled>>,
     deleted: BTreeSet<Uuid>,
+    compacts: bool,
 }
 
 impl Committed {
+    /// Nothing, in a cluster whose topics are compacted, or are not.
+    pub fn of(compacts: bool) -> Self {
+        Self { compacts, ..Self::default() }
+    }
+
     /// An object was swapped for another. Nothing is promised to a topic any more from when its deletion is stored: brokers
     /// that hear of it delete what is committed, while others, and controllers that have not read it yet, go on.
     pub fn swapped(&mut self, after: &Object) {
@@ -64,15 +78,20 @@ impl Committed {
     pub fn value(&self, tp: Tp, offset: i64) -> Option<u64> {
         let log = self.logs.get(&tp)?;
         let at = log.partition_point(|settled| settled.batch.next_offset <= offset);
-        let batch = &log.get(at)?.batch;
-        let index = usize::try_from(offset - batch.base_offset).ok()?;
-        batch.values.get(index).copied()
+        let records = &log.get(at)?.batch.records;
+        records.iter().find(|(there, _)| *there == offset).map(|(_, value)| *value)
     }
 
     /// All committed values of a partition, with their offsets.
     pub fn values(&self, tp: Tp) -> impl Iterator<Item = (i64, u64)> {
+        self.values_before(tp, i32::MAX)
+    }
+
+    /// Those of them that were committed in earlier leader epochs than `epoch`.
+    pub fn values_before(&self, tp: Tp, epoch: i32) -> impl Iterator<Item = (i64, u64)> {
         let batches = self.logs.get(&tp).into_iter().flatten();
-        batches.flat_map(|settled| (settled.batch.base_offset..).zip(settled.batch.values.iter().copied()))
+        let due = batches.take_while(move |settled| settled.committed_in < epoch);
+        due.flat_map(|settled| settled.batch.records.iter().copied())
     }
 
     /// Everything that is committed.
@@ -105,7 +124,7 @@ impl Committed {
             }
             let at = log.partition_point(|settled| settled.batch.next_offset <= batch.base_offset);
             let settled = &mut log[at];
-            if settled.batch != *batch {
+            if settled.batch != *batch && !(self.compacts && batch.is_left_of(&settled.batch)) {
                 let text = format!(
                     "{who} counts {batch:?} of {} as committed, and committed is {:?}",
                     name(tp),
@@ -122,6 +141,9 @@ impl Committed {
     /// for what lies before `deleted`.
     pub fn leads(&self, who: &str, tp: Tp, epoch: i32, deleted: i64, batches: &[Batch]) -> Check {
         let Some(log) = self.logs.get(&tp).filter(|_| !self.is_deleted(tp.0)) else { return Ok(()) };
+        if self.compacts {
+            return superseded::has_the_latest(self, who, tp, epoch, batches);
+        }
         let due = log.iter().take_while(|settled| settled.committed_in < epoch);
         let due = due.skip_while(|settled| settled.batch.base_offset < deleted);
         let from = batches.partition_point(|batch| batch.base_offset < deleted);
@@ -154,8 +176,8 @@ mod tests {
     const TP: Tp = (Uuid([1; 16]), 0);
 
     fn batch(base_offset: i64, epoch: i32, value: u64) -> Batch {
-        let values = vec![value, value + 1];
-        Batch { base_offset, next_offset: base_offset + 2, epoch, hash: value, values }
+        let records = vec![(base_offset, value), (base_offset + 1, value + 1)];
+        Batch { base_offset, next_offset: base_offset + 2, epoch, hash: value, records }
     }
 
     #[test]
@@ -166,6 +188,18 @@ mod tests {
         assert_eq!(committed.value(TP, 3), Some(21));
         assert!(committed.saw("3", TP, 1, &[batch(0, 0, 10), batch(2, 1, 30)]).is_err());
         assert!(committed.saw("3", TP, 1, &[batch(6, 1, 30)]).is_err());
+    }
+
+    #[test]
+    fn only_a_compacted_batch_may_have_fewer_records() {
+        let rest = Batch { hash: 99, records: vec![(1, 11)], ..batch(0, 0, 10) };
+        let other = Batch { records: vec![(1, 10)], ..rest.clone() };
+        for compacts in [true, false] {
+            let mut committed = Committed::of(compacts);
+            committed.saw("1", TP, 0, &[batch(0, 0, 10)]).unwrap();
+            assert_eq!(committed.saw("2", TP, 0, std::slice::from_ref(&rest)).is_ok(), compacts);
+            assert!(committed.saw("2", TP, 0, std::slice::from_ref(&other)).is_err());
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ mod tests {
     fn a_start_that_nobody_decided_on_or_behind_what_is_committed_is_found_out() {
         let tp = (Uuid([1; 16]), 0);
         let mut committed = Committed::default();
-        let batch = Batch { base_offset: 0, next_offset: 5, epoch: 0, hash: 0, values: vec![7] };
+        let batch = Batch { base_offset: 0, next_offset: 5, epoch: 0, hash: 0, records: vec![(0, 7)] };
         committed.saw("1", tp, 0, &[batch]).unwrap();
         let mut starts = LogStarts::default();
         starts.decides(&committed, "1", tp, 3).unwrap();

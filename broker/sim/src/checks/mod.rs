@@ -8,6 +8,7 @@ pub mod leaders;
 pub mod log_start;
 pub mod producers;
 pub mod progress;
+pub mod superseded;
 
 use taffrail_protocol::Uuid;
 
@@ -54,4 +55,11 @@ pub struct Checks {
     pub log_starts: log_start::LogStarts,
     /// One leader in each epoch.
     pub leaders: leaders::Leaders,
+}
+
+impl Checks {
+    /// Of a cluster whose topics are compacted, or are not.
+    pub fn of(compacts: bool) -> Self {
+        Self { committed: committed::Committed::of(compacts), ..Self::default() }
+    }
 }

@@ -57,8 +57,8 @@ mod tests {
     fn committed(numbers: &[u64]) -> (Committed, Tp) {
         let (mut committed, tp) = (Committed::default(), (Uuid([1; 16]), 0));
         for (offset, number) in (0..).zip(numbers) {
-            let values = vec![value_of(9, *number)];
-            let batch = Batch { base_offset: offset, next_offset: offset + 1, epoch: 0, hash: 0, values };
+            let records = vec![(offset, value_of(9, *number))];
+            let batch = Batch { base_offset: offset, next_offset: offset + 1, epoch: 0, hash: 0, records };
             committed.saw("1", tp, 0, &[batch]).unwrap();
         }
         (committed, tp)
