@@ -55,6 +55,29 @@ fn a_followers_segment_begins_where_its_first_batch_does() {
 }
 
 #[test]
+fn a_segment_begins_behind_a_hole_where_records_were_taken_back() {
+    let storage = MemoryStorage::new();
+    let config = LogConfig { segment_bytes: 100, compact: true, ..config() };
+    let mut log = create(&storage, config.clone());
+    for _ in 0..10 {
+        append(&mut log, &Batch::of(1));
+    }
+    log.flush(NOW).unwrap();
+    log.truncate_to(4, NOW).unwrap();
+    let mut bytes = Batch::of(1).build();
+    bytes[..8].copy_from_slice(&7i64.to_be_bytes());
+    // The checkpoint may tell the recovery point of before, so the segment that ends is synced at once.
+    log.append_as_follower(&bytes, NOW).unwrap();
+    assert_eq!((log.recovery_point(), log.log_end_offset()), (4, 8));
+    storage.crash(5);
+    let (mut log, _) =
+        open(&storage, config, OpenMode { clean: false, recovery_point: 10, log_start_offset: 0 });
+    for offset in 0..4 {
+        assert_eq!(offsets_read(&mut log, offset, 10_000, 4), [offset]);
+    }
+}
+
+#[test]
 fn a_follower_may_begin_inside_of_a_batch_whose_first_records_were_deleted() {
     let at = |base: i64, records| {
         let mut bytes = Batch::of(records).build();
