@@ -300,7 +300,8 @@ impl World {
         state.asked = None;
         match outcome {
             Ok(bytes) => {
-                for batch in batches_of(&bytes) {
+                // What does not match its checksum is asked for again.
+                for batch in batches_of(&bytes).into_iter().take_while(|batch| !batch.is_corrupt()) {
                     state.offset = state.offset.max(batch.next_offset);
                 }
                 self.count("reads");

@@ -40,6 +40,8 @@ pub enum Fault {
     EmptyDisk(i32),
     /// A write or a sync fails after so many that succeed; a write leaves part of it.
     FailDisk(i32, Operation, u64),
+    /// A bit of a committed batch flips on a broker's disk.
+    FlipBit(i32),
     /// The active controller dies.
     KillController(usize),
     /// A controller believes that it is the active one.
@@ -60,11 +62,23 @@ impl World {
             let at_ms = self.rng.between(2_500, trouble_ms.saturating_sub(500));
             self.plan_fault(at_ms);
         }
+        self.plan_flips();
         if self.scenario.promise == Promise::Restored {
             let at_ms = self.rng.between(2_000, trouble_ms / 2);
             self.queue.push(at_ms, Event::FaultStrikes(Fault::BackUp));
             let at_ms = self.rng.between(at_ms + 100, trouble_ms - 500);
             self.queue.push(at_ms, Event::FaultStrikes(Fault::Restore));
+        }
+    }
+
+    /// Of the one broker whose disk may do anything, bits may flip.
+    fn plan_flips(&mut self) {
+        if self.scenario.promise != Promise::OneDisk || !self.flip_rng.percent(60) {
+            return;
+        }
+        for _ in 0..self.flip_rng.between(1, 6) {
+            let at_ms = self.flip_rng.between(3_000, self.scenario.trouble_ms - 500);
+            self.queue.push(at_ms, Event::FaultStrikes(Fault::FlipBit(self.scenario.victim)));
         }
     }
 
@@ -223,6 +237,7 @@ impl World {
                 let name_ends_with = String::new();
                 self.brokers[&id].storage.inject(DiskFault { operation, after, name_ends_with, effect });
             }
+            Fault::FlipBit(id) => self.flip_bit(id),
             Fault::KillController(at) => self.stop_controller(at),
             Fault::StartController(at) => self.start_idle_controller(at),
             Fault::MoveController => self.move_controller(),

@@ -65,6 +65,10 @@ impl World {
         for (tp, record) in &records {
             left.extend(self.left_of(*tp, record).map(|what| format!("{}: {what}", name(*tp))));
         }
+        let damaged = self.damaged.iter().filter(|(id, tp, _)| self.replica(*id, *tp).is_some());
+        left.extend(
+            damaged.map(|(id, tp, offset)| format!("broker {id} has {} damaged at {offset}", name(*tp))),
+        );
         for client in self.clients.iter() {
             let caught_up = client.tp.is_some_and(|tp| {
                 records.contains_key(&tp)

@@ -1,6 +1,6 @@
 //! The cluster, the time, and what is going to happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_control::session::ClusterUpdate;
 use taffrail_controller::message::Input;
@@ -8,7 +8,8 @@ use taffrail_controller::model::ObjectKey;
 use taffrail_controller::store::{StoreAnswer, StoreRequest, Version};
 
 use crate::broker::Broker;
-use crate::checks::{Check, Checks, Violation};
+use crate::checks::committed::Batch;
+use crate::checks::{Check, Checks, Tp, Violation};
 use crate::clients::{Clients, Rpc};
 use crate::controllers::Host;
 use crate::faults::Fault;
@@ -81,6 +82,8 @@ pub struct World {
     pub rng: Rng,
     /// What is drawn for what the store tells of itself.
     pub watch_rng: Rng,
+    /// What is drawn for bits that flip.
+    pub flip_rng: Rng,
     /// What is going to happen.
     pub queue: Queue<Event>,
     /// What happened.
@@ -103,6 +106,10 @@ pub struct World {
     pub clients: Clients,
     /// What must hold.
     pub checks: Checks,
+    /// What batches were before a bit of them flipped, by partition and first offset.
+    pub whole: BTreeMap<(Tp, i64), Batch>,
+    /// Which of them are damaged, where.
+    pub damaged: BTreeSet<(i32, Tp, i64)>,
     /// The first thing that did not.
     pub violation: Option<Violation>,
     /// Until when machines stand still.
@@ -124,6 +131,7 @@ impl World {
     pub fn new(scenario: Scenario, mutation: Option<Mutation>, print: bool) -> Self {
         let mut rng = Rng::new(scenario.seed);
         let watch_rng = Rng::new(scenario.seed ^ 0x7761_7463_6865_7300);
+        let flip_rng = Rng::new(scenario.seed ^ 0x666c_6970_7300);
         let net = Net::new(scenario.loss_permille, scenario.twice_permille, rng.between(2, 12));
         let store = SimStore::new(scenario.store_trouble_permille);
         let brokers = (1..=scenario.brokers).map(|id| (id, Broker::new())).collect();
@@ -136,6 +144,7 @@ impl World {
             now_ms: 0,
             rng,
             watch_rng,
+            flip_rng,
             queue: Queue::default(),
             trace: Trace::new(print),
             net,
@@ -144,6 +153,8 @@ impl World {
             conns: BTreeMap::new(),
             next_number: 0,
             old_snapshots: BTreeMap::new(),
+            whole: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             violation: None,
             still_until: BTreeMap::new(),
             clock_off: BTreeMap::new(),

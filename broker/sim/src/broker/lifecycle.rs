@@ -282,6 +282,7 @@ impl World {
             flushing: false,
             starts_moved: Default::default(),
             compacting: None,
+            mending: None,
         }));
         Ok(())
     }
@@ -319,6 +320,8 @@ impl World {
         if self.scenario.compacts && self.rng.percent(20) {
             self.begin_to_compact(id, run);
         }
+        self.meet_damage(id);
+        self.mend(id);
         self.report_health(id, false);
         self.wake_fetchers(id, run);
     }
@@ -406,6 +409,7 @@ impl World {
         broker.storage = MemoryStorage::new();
         broker.boot = number;
         broker.disk = number;
+        self.damaged.retain(|(broker, ..)| *broker != id);
         self.note(&[22, id as u64], || format!("broker {id} loses its disk"));
     }
 }

@@ -4,6 +4,7 @@ mod compacting;
 mod deleting;
 pub mod fetching;
 mod lifecycle;
+mod mending;
 mod observing;
 mod serving;
 mod updates;
@@ -143,6 +144,8 @@ pub struct Serving {
     pub starts_moved: BTreeSet<Tp>,
     /// A compaction that is under way.
     pub compacting: Option<compacting::Compacting>,
+    /// A log that is being mended.
+    pub mending: Option<mending::Mending>,
 }
 
 /// A replica, and how far the checks have looked at it.

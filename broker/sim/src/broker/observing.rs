@@ -21,12 +21,13 @@ pub fn batches_of(bytes: &[u8]) -> Vec<Batch> {
             let value = u64::from_be_bytes(*record.value?.first_chunk()?);
             Some((record.offset, value))
         });
+        let is_sound = view.verify_crc().is_ok();
         Batch {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
             epoch: header.partition_leader_epoch,
-            hash: digest(&view.bytes()),
-            records: records.collect(),
+            hash: if is_sound { digest(&view.bytes()) } else { Batch::CORRUPT },
+            records: if is_sound { records.collect() } else { Vec::new() },
         }
     });
     batches.collect()
@@ -73,6 +74,13 @@ impl World {
         if let Some(last) = news.as_ref().and_then(|news| news.last()) {
             replica.seen = last.next_offset;
         }
+        // A batch whose bits have flipped is there all the same: who reads it finds out.
+        let whole = &self.whole;
+        let made_whole = |batches: Vec<Batch>| -> Vec<Batch> {
+            let flipped = |batch: &Batch| whole.get(&(tp, batch.base_offset)).filter(|_| batch.is_corrupt());
+            batches.into_iter().map(|batch| flipped(&batch).cloned().unwrap_or(batch)).collect()
+        };
+        let news = news.map(made_whole);
         let checks = &mut self.checks;
         let mut checked = vec![
             checks.epochs.holds(id, life, tp, (creation, partition_epoch)),
@@ -88,7 +96,7 @@ impl World {
                 Ok(false) => {}
                 Ok(true) => {
                     let end = partition.log().log_end_offset();
-                    let all = batches_in(partition, start, end);
+                    let all = made_whole(batches_in(partition, start, end));
                     let deleted = checks.log_starts.decided(tp);
                     checked.push(checks.committed.leads(&who, tp, led, deleted, &all));
                 }

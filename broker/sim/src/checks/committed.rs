@@ -26,10 +26,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether this is what compaction may leave of `whole`.
+    /// The hash of one that does not match its checksum.
+    pub const CORRUPT: u64 = 0;
+
+    /// Whether it does not match its checksum. Its records are not told then.
+    pub fn is_corrupt(&self) -> bool {
+        self.hash == Self::CORRUPT
+    }
+
+    /// Whether this is what compaction may leave of `whole`. One without records may keep the place of several.
     fn is_left_of(&self, whole: &Self) -> bool {
         let place = |batch: &Self| (batch.base_offset, batch.next_offset, batch.epoch);
-        place(self) == place(whole) && self.records.iter().all(|record| whole.records.contains(record))
+        (self.records.is_empty() || place(self) == place(whole))
+            && self.records.iter().all(|record| whole.records.contains(record))
     }
 }
 
