@@ -40,10 +40,10 @@ pub use error::{
 };
 pub use leader_epoch::EpochEntry;
 pub use log::{
-    AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Log, OpenMode, ReadInfo, Replaced, Replacement,
-    Retained, SegmentCheck, Sweep, Unwanted, remove_dir,
+    AppendInfo, CorruptBatch, FileRange, Flush, FlushResult, Followed, Log, OpenMode, ReadInfo, Replaced,
+    Replacement, Retained, SegmentCheck, Sweep, Unwanted, remove_dir,
 };
-pub use log_dir::{DirState, LogDir, LogDirError, inspect};
+pub use log_dir::{DirState, LogCheckpoints, LogDir, LogDirError, inspect};
 pub use meta_properties::MetaProperties;
 pub use names::TopicPartition;
 pub use producer_state::{AppendOrigin, AppendedBatch};

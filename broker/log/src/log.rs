@@ -9,6 +9,7 @@ mod check;
 mod clean;
 mod delete;
 mod flush;
+mod future;
 mod heal;
 mod read;
 mod repair;
@@ -40,6 +41,7 @@ pub(crate) use append::marker_of;
 pub use check::{CorruptBatch, SegmentCheck};
 pub use delete::{Retained, Sweep};
 pub use flush::{Flush, FlushResult, remove_dir};
+pub use future::Followed;
 pub use read::{FileRange, ReadInfo};
 pub(crate) use replace::Rewrite;
 pub use replace::{Replaced, Replacement, Unwanted};
@@ -103,6 +105,8 @@ pub struct Log<S: Storage> {
     changes_synced: u64,
     /// Grows with every truncation, so that a flush under way then proves nothing.
     generation: u64,
+    /// Records from here on were taken back, or replaced, since a move last asked ([`Log::followed`]); `i64::MIN` where all were.
+    cut: Option<i64>,
     last_flush_ms: i64,
     /// Where the last compaction ended; may be below the log's start.
     cleaned_to: i64,
@@ -161,6 +165,7 @@ impl<S: Storage> Log<S> {
             changes: u64::from(loaded.files_changed),
             changes_synced: 0,
             generation: 0,
+            cut: None,
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
@@ -222,6 +227,7 @@ impl<S: Storage> Log<S> {
             changes: 1,
             changes_synced: 0,
             generation: 0,
+            cut: None,
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
@@ -234,6 +240,11 @@ impl<S: Storage> Log<S> {
     /// The partition's directory.
     pub fn dir(&self) -> &Path {
         &self.home.dir
+    }
+
+    /// What the directory is in.
+    pub fn storage(&self) -> &S {
+        &self.home.storage
     }
 
     /// The topic's id, if `partition.metadata` told it.

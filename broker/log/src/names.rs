@@ -17,6 +17,9 @@ pub const LOG_START_CHECKPOINT: &str = "log-start-offset-checkpoint";
 pub const REPLICATION_CHECKPOINT: &str = "replication-offset-checkpoint";
 /// Holds up to where each compacted log of a data directory is clean.
 pub const CLEANER_CHECKPOINT: &str = "cleaner-offset-checkpoint";
+/// Holds the logs of a data directory that are giving way to those which were made of them in another, each with where it
+/// ended.
+pub const MOVING: &str = "taffrail.moving";
 /// Holds since when a directory has been set aside, in it.
 pub const SET_ASIDE: &str = "taffrail.set-aside";
 /// Says whose data directory it is.
@@ -217,6 +220,13 @@ pub fn is_legal_topic(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
+/// The name of the directory that a partition's log is moved into (`UnifiedLog.logFutureDirName`). `None` where it would be
+/// longer than 255 characters: the partition has to be readable from it.
+pub fn future_dir_name(partition: &TopicPartition, unique: Uuid) -> Option<String> {
+    let name = marked_dir_name(partition, unique, FUTURE_DIR_SUFFIX);
+    name.starts_with(&(partition.dir_name() + ".")).then_some(name)
+}
+
 /// The partition that a directory was, before it got the name [`stray_dir_name`] or [`delete_dir_name`]. `None` where the
 /// name was cut to fit, or is no such name.
 pub fn partition_of_marked(name: &str) -> Option<TopicPartition> {
@@ -304,6 +314,12 @@ mod tests {
         let longest = delete_stray_dir_name(&stray_dir_name(&partition, Uuid([2; 16]))).unwrap();
         assert_eq!((longest.len(), DirKind::parse(&longest)), (255, DirKind::Deleted));
         assert_eq!(delete_stray_dir_name("a-1"), None);
+        let future = future_dir_name(&TopicPartition::new("a", 1), Uuid([3; 16])).unwrap();
+        assert_eq!(future, "a-1.03030303030303030303030303030303-future");
+        assert_eq!(DirKind::parse(&future), DirKind::Future);
+        let longest = TopicPartition::new("t".repeat(213), 1);
+        assert_eq!(future_dir_name(&longest, Uuid([3; 16])).unwrap().len(), 255);
+        assert_eq!(future_dir_name(&TopicPartition::new("t".repeat(214), 1), Uuid([3; 16])), None);
         assert_eq!(partition_of_marked(&name), None, "its partition's number was cut off");
         assert_eq!(partition_of_marked("a-1"), None);
     }

@@ -30,6 +30,7 @@ mod assign;
 mod clean;
 mod damage;
 mod delete;
+mod exchange;
 mod flush;
 mod follow;
 mod held;

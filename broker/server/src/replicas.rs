@@ -157,7 +157,7 @@ impl Replicas {
         config: LogConfig,
     ) -> Result<Replica, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
-        let opened = self.logs.open(name, record, config, random::uuid(), clock::now_ms());
+        let opened = self.logs.open(name, record, config, None, random::uuid(), clock::now_ms());
         let opened = opened.inspect_err(|error| {
             self.note_disk_error(error.path(), error.io(), error);
         })?;

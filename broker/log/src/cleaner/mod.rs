@@ -189,6 +189,11 @@ impl<S: Storage> Cleaning<S> {
         self.map.latest() + 1
     }
 
+    /// The directory of the log that is compacted.
+    pub fn dir(&self) -> &Path {
+        &self.plan.home.dir
+    }
+
     /// Makes durable what is in place. Blocks.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ use crate::storage::{Access, Storage, StorageFile};
 /// log's owner goes on appending.
 pub struct Flush<S: Storage> {
     storage: S,
+    /// The log's directory.
+    log: PathBuf,
     /// Files to open and sync; one that is missing by then was deleted, which is durable enough.
     paths: Vec<PathBuf>,
     active: Option<Arc<S::File>>,
@@ -35,6 +37,7 @@ pub(super) struct Closing {
 /// What came of a [`Flush`].
 #[derive(Debug)]
 pub struct FlushResult {
+    log: PathBuf,
     upto: i64,
     generation: u64,
     changes: u64,
@@ -45,7 +48,8 @@ impl<S: Storage> Flush<S> {
     /// Syncs the files, oldest first, and then their directory. Blocks.
     pub fn run(self) -> FlushResult {
         let result = self.sync();
-        FlushResult { upto: self.upto, generation: self.generation, changes: self.changes, result }
+        let Self { log, upto, generation, changes, .. } = self;
+        FlushResult { log, upto, generation, changes, result }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -102,6 +106,7 @@ impl<S: Storage> Log<S> {
         let file = self.guard("opening the segment", writer)?;
         Ok(Some(Flush {
             storage: self.home.storage.clone(),
+            log: self.home.dir.clone(),
             paths,
             active: Some(file),
             dir: changed.then(|| self.home.dir.clone()),
@@ -112,11 +117,14 @@ impl<S: Storage> Log<S> {
     }
 
     /// Takes note of a flush that ran. A failed one poisons the log: what the disk holds then is unknown, and a
-    /// second try would not tell.
+    /// second try would not tell. One of the log that this one took the place of meanwhile tells nothing.
     ///
     /// # Errors
     /// When the flush failed, or the log was poisoned meanwhile.
     pub fn finish_flush(&mut self, flushed: FlushResult, now_ms: i64) -> Result<(), Poisoned> {
+        if flushed.log != self.home.dir {
+            return self.check_writable();
+        }
         self.guard_all("syncing", flushed.result)?;
         self.check_writable()?;
         self.last_flush_ms = now_ms;
@@ -151,10 +159,10 @@ impl<S: Storage> Log<S> {
         let active = &self.segments[self.segments.len() - 1];
         let mut paths = SegmentFile::ALL.map(|kind| self.home.path(kind, active.base_offset)).to_vec();
         paths.push(self.home.path(SegmentFile::ProducerSnapshot, closing.end));
-        let storage = self.home.storage.clone();
+        let (storage, log) = (self.home.storage.clone(), self.home.dir.clone());
         let (generation, changes) = (self.generation, self.changes_synced);
         let upto = self.recovery_point;
-        let files = Flush { storage, paths, active: None, dir: None, upto, generation, changes };
+        let files = Flush { storage, log, paths, active: None, dir: None, upto, generation, changes };
         self.finish_flush(files.run(), now_ms)?;
         self.flush(now_ms)?;
         self.closing = Some(closing);

@@ -41,6 +41,9 @@ impl<S: Storage> Log<S> {
         healed.truncate_to(self.log_end_offset, now_ms)?;
         healed.highest_recovery_point = healed.highest_recovery_point.max(self.highest_recovery_point);
         healed.cleaned_to = self.cleaned_to.min(healed.log_end_offset);
+        if let Some(cut) = self.cut {
+            healed.note_cut(cut);
+        }
         // What is left of deleted segments is as it was.
         healed.deleted = Arc::clone(&self.deleted);
         // What is being written anew is not wanted any more, but has its names as long as it lasts.

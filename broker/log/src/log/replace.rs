@@ -100,6 +100,10 @@ impl<S: Storage> Log<S> {
             let (storage, dir) = (self.home.storage.clone(), rewrite.dir);
             return Ok(Replaced::Unwanted(Unwanted { storage, dir, base_offset }));
         };
+        if !rewrite.compacts {
+            // What another replica's compaction has forgotten must not stay in a copy without what it was deleted by.
+            self.note_cut(base_offset);
+        }
         let replaced = first..first + sources.len();
         let base_offsets = sources.iter().map(|source| source.base_offset);
         let Some(segment) = segment else {

@@ -49,6 +49,7 @@ impl<S: Storage> Log<S> {
             return Ok(start);
         }
         self.log_end_offset = end;
+        self.note_cut(end);
         self.lower_recovery_point(end);
         self.changes += 1;
         // Written in any case: the file may know an epoch without a record that was forgotten when the log was opened.
@@ -79,6 +80,7 @@ impl<S: Storage> Log<S> {
         self.segments.truncate(keep + 1);
         let start = self.log_start_offset;
         self.log_end_offset = offset.min(self.log_end_offset).max(start);
+        self.note_cut(self.log_end_offset);
         self.lower_recovery_point(self.log_end_offset);
         self.guard("truncating", failed)
     }
@@ -105,6 +107,7 @@ impl<S: Storage> Log<S> {
 
     fn begin_anew_at(&mut self, offset: i64, now_ms: i64) -> Result<(), Poisoned> {
         self.generation += 1;
+        self.note_cut(i64::MIN);
         self.recent.clear();
         self.mapped.clear();
         let mut removed = self.finish_deletions().and_then(|()| self.remove_snapshots_behind(-1));

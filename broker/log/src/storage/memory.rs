@@ -73,6 +73,7 @@ struct State {
     faults: Vec<Fault>,
     capacity: Option<u64>,
     operations: u64,
+    halts_at: Option<u64>,
     now_ms: i64,
 }
 
@@ -201,6 +202,13 @@ impl MemoryStorage {
         self.state.lock().operations
     }
 
+    /// After so many operations more every one fails: whoever drives this storage has died, and [`crash`](Self::crash) or
+    /// `None` brings the next one.
+    pub fn halt_after(&self, operations: Option<u64>) {
+        let mut state = self.state.lock();
+        state.halts_at = operations.map(|operations| state.operations + operations);
+    }
+
     /// A power cut, after which this storage holds what survived. Files that are open now are cut off from it, locks
     /// are free again and faults forgotten.
     pub fn crash(&self, seed: u64) {
@@ -232,11 +240,15 @@ impl MemoryStorage {
         state.nodes = survivors;
         state.locks.clear();
         state.faults.clear();
+        state.halts_at = None;
     }
 
     fn enter(&self, operation: Operation, path: &Path) -> io::Result<Option<usize>> {
         let mut state = self.state.lock();
         state.operations += 1;
+        if state.halts_at.is_some_and(|at| state.operations > at) {
+            return Err(io_error());
+        }
         let name = path.to_string_lossy();
         let mut struck = None;
         for (index, fault) in state.faults.iter_mut().enumerate() {

@@ -12,15 +12,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::{
     CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, RecoveryReport, Storage, TopicPartition,
+    remove_dir,
 };
 use taffrail_protocol::Uuid;
 
 use super::DiskError;
 use super::claim::ShortLog;
+use super::moving::end_moves;
 use super::opening::{Fresh, NamedDir, OnDisk, Opening, opening};
 use super::served_dir::ServedDir;
 
@@ -184,7 +186,8 @@ pub struct ReplicaLogs<S: Storage> {
     dirs: Vec<ServedDir<S>>,
     /// Directories that the broker was to serve and does not.
     absent: Vec<PathBuf>,
-    /// Shared by those who open logs: what they take back must not be given up between their look and their step.
+    /// Shared by those who open logs or move them aside: between their look and their step nothing must be given up, or moved
+    /// to another directory.
     opening: RwLock<()>,
     /// Held from the choice of a directory until the log in it counts there, so that many new ones spread.
     placing: Mutex<()>,
@@ -192,7 +195,8 @@ pub struct ReplicaLogs<S: Storage> {
 
 impl<S: Storage> ReplicaLogs<S> {
     /// The logs of locked directories, for the broker that was registered as `me` with `claim`. Each comes with the logs that
-    /// were opened before, and must have the note of this incarnation: from here on it is written to. `absent` are directories
+    /// were opened before, and must have the note of this incarnation: from here on it is written to. Moves between them that a
+    /// crash left are ended. `absent` are directories
     /// that cannot be served. Those that fail now are returned, each with its reason.
     ///
     /// # Errors
@@ -200,12 +204,16 @@ impl<S: Storage> ReplicaLogs<S> {
     #[allow(clippy::type_complexity, reason = "the second part is a list of failures")]
     pub fn new(
         storage: S,
-        dirs: Vec<(LogDir<S>, RecoveredLogs<S>)>,
+        mut dirs: Vec<(LogDir<S>, RecoveredLogs<S>)>,
         absent: Vec<PathBuf>,
         me: Member,
         claim: LogClaim,
         now_ms: i64,
     ) -> Result<(Self, Vec<(PathBuf, LogsStartError)>), LogsStartError> {
+        for former in end_moves(&mut dirs)? {
+            // Where it stays the next start removes it.
+            let _ = remove_dir(&storage, &former);
+        }
         check_each_once(&dirs)?;
         let (mut served, mut failed, mut absent) = (Vec::new(), Vec::new(), absent);
         for (dir, recovered) in dirs {
@@ -243,13 +251,27 @@ impl<S: Storage> ReplicaLogs<S> {
             .any(|served| served.set_condition(condition.clone()))
     }
 
+    /// The directory at `path`.
+    pub(super) fn served(&self, path: &Path) -> Result<&ServedDir<S>, LogsError> {
+        let served = self.dirs.iter().find(|served| served.dir.path() == path);
+        served.ok_or_else(|| {
+            LogsError::OutOfService(format!("{} is not served by this broker", path.display()).into())
+        })
+    }
+
+    /// While this is held no log is opened, given up or moved aside, and no checkpoint is written.
+    pub(super) fn alone(&self) -> (RwLockWriteGuard<'_, ()>, Vec<MutexGuard<'_, ()>>) {
+        let opening = self.opening.write();
+        (opening, self.dirs.iter().map(|served| served.checkpointing.lock()).collect())
+    }
+
     /// The directory that a partition's log is in, of the log's path.
-    fn holding(&self, log: &Path) -> Option<&ServedDir<S>> {
+    pub(super) fn holding(&self, log: &Path) -> Option<&ServedDir<S>> {
         self.dirs.iter().find(|served| log.parent() == Some(served.dir.path()))
     }
 
-    /// Opens the replica's log, makes an empty one or takes an old one back, as [`opening`] says. May be called for
-    /// different partitions at a time.
+    /// Opens the replica's log, makes an empty one or takes an old one back, as [`opening`] says. A new one goes into
+    /// `preferred`, where that is in service. May be called for different partitions at a time.
     ///
     /// # Errors
     /// [`LogsError`] names the file and what failed.
@@ -258,6 +280,7 @@ impl<S: Storage> ReplicaLogs<S> {
         name: &str,
         record: &PartitionRecord,
         config: LogConfig,
+        preferred: Option<&Path>,
         unique: Uuid,
         now_ms: i64,
     ) -> Result<Opened<S>, LogsError> {
@@ -274,10 +297,10 @@ impl<S: Storage> ReplicaLogs<S> {
             (Opening::Open, Some(home)) => Some(home.open_named(&partition, config, now_ms)?),
             (Opening::SetAside(fresh), Some(home)) => {
                 set_aside = Some(home.set_aside(&partition, unique, now_ms)?);
-                self.fresh(fresh, &partition, record, config, now_ms)?
+                self.fresh(fresh, &partition, record, config, preferred, now_ms)?
             }
             (Opening::Fresh(fresh) | Opening::SetAside(fresh), _) => {
-                self.fresh(fresh, &partition, record, config, now_ms)?
+                self.fresh(fresh, &partition, record, config, preferred, now_ms)?
             }
             (Opening::Open, None) => unreachable!("only a directory that is there is opened"),
         };
@@ -322,6 +345,7 @@ impl<S: Storage> ReplicaLogs<S> {
         partition: &TopicPartition,
         record: &PartitionRecord,
         config: LogConfig,
+        preferred: Option<&Path>,
         now_ms: i64,
     ) -> Result<Option<OpenedLog<S>>, LogsError> {
         match fresh {
@@ -330,7 +354,7 @@ impl<S: Storage> ReplicaLogs<S> {
                 self.check_not_elsewhere(record)?;
                 let placed = {
                     let _one_at_a_time = self.placing.lock();
-                    let placed = self.place()?;
+                    let placed = self.place(preferred)?;
                     placed.count_one();
                     placed
                 };
@@ -368,10 +392,14 @@ impl<S: Storage> ReplicaLogs<S> {
         Err(LogsError::Elsewhere(out))
     }
 
-    /// Where a new log is made: in the directory with the fewest, of those that have room if any has.
-    fn place(&self) -> Result<&ServedDir<S>, LogsError> {
+    /// Where a new log is made: in the `preferred` directory, else in the one with the fewest; of those that have room if any
+    /// has.
+    fn place(&self, preferred: Option<&Path>) -> Result<&ServedDir<S>, LogsError> {
         let usable = self.dirs.iter().filter(|served| served.check_in_service().is_ok());
-        let placed = usable.min_by_key(|served| (served.is_full(), served.count()));
+        let placed = usable.min_by_key(|served| {
+            let is_other = Some(served.dir.path()) != preferred;
+            (served.is_full(), is_other, served.count())
+        });
         match placed {
             Some(placed) => Ok(placed),
             None => Err(LogsError::Elsewhere(self.dirs().map(|dir| dir.path().to_owned()).collect())),
@@ -449,6 +477,7 @@ impl<S: Storage> ReplicaLogs<S> {
         unique: Uuid,
         now_ms: i64,
     ) -> Result<PathBuf, LogDirError> {
+        let _nothing_is_moved = self.opening.read();
         let mut home = &self.dirs[0];
         for served in &self.dirs {
             if served.dir.has(partition)? {
@@ -573,6 +602,9 @@ pub enum LogsStartError {
     /// A directory that was moved aside, or the marker of the last clean stop.
     #[error(transparent)]
     Dir(#[from] LogDirError),
+    /// What a crash left of a move between directories cannot be ended.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A partition has a log in two directories.
     #[error(
         "{partition} has a log both in {} and in {}: find out which is right, move the other one out of the data \
@@ -628,7 +660,7 @@ mod tests {
         record: &PartitionRecord,
         unique: u8,
     ) -> Opened<MemoryStorage> {
-        logs.open("t", record, LogConfig::default(), Uuid([unique; 16]), 0).unwrap()
+        logs.open("t", record, LogConfig::default(), None, Uuid([unique; 16]), 0).unwrap()
     }
 
     fn of_topic(id: u8, creation: u64) -> PartitionRecord {
@@ -857,7 +889,7 @@ mod tests {
             logs.note_epochs([&partition(0)]).unwrap();
         }
         let logs = logs_in(&storage, &["/b"], &["/a"], 0).unwrap();
-        let opened = logs.open("t", &moved_away(0), LogConfig::default(), Uuid([1; 16]), 0);
+        let opened = logs.open("t", &moved_away(0), LogConfig::default(), None, Uuid([1; 16]), 0);
         assert!(matches!(opened, Err(LogsError::Elsewhere(paths)) if paths == [PathBuf::from("/a")]));
         assert_eq!(place_of(&open(&logs, &moved_away(1), 1)), "/b", "of this one nothing was ever here");
     }

@@ -4,6 +4,7 @@
 pub mod claim;
 pub mod epochs;
 pub mod logs;
+pub mod moving;
 pub mod note;
 pub mod opening;
 mod served_dir;

@@ -27,6 +27,13 @@ pub fn reserve(configured_bytes: u64, total_bytes: u64) -> u64 {
     configured_bytes.min(total_bytes / MOST_OF_DISK)
 }
 
+/// Whether so many bytes can be copied to a disk, and it will not be full then, nor nearly so.
+pub fn has_room_for(space: &DiskSpace, configured_bytes: u64, bytes: u64) -> bool {
+    let reserve = reserve(configured_bytes, space.total_bytes);
+    // A file system that does not tell is never full.
+    space.total_bytes == 0 || space.free_bytes >= (reserve + reserve / HYSTERESIS).saturating_add(bytes)
+}
+
 /// How full one log directory was when it was looked at last.
 #[derive(Debug, Default)]
 pub struct SpaceWatch {
@@ -101,6 +108,15 @@ mod tests {
         let mut watch = SpaceWatch::default();
         let nothing = DiskSpace { total_bytes: 0, free_bytes: 0, read_only: false };
         assert!(!watch.look(0, &nothing, 64 * MIB), "a file system that does not tell is never full");
+    }
+
+    #[test]
+    fn what_is_copied_leaves_more_than_the_reserve() {
+        assert!(has_room_for(&free(100), 64 * MIB, 4 * MIB));
+        assert!(!has_room_for(&free(100), 64 * MIB, 5 * MIB));
+        assert!(!has_room_for(&free(100), 64 * MIB, u64::MAX));
+        let nothing = DiskSpace { total_bytes: 0, free_bytes: 0, read_only: false };
+        assert!(has_room_for(&nothing, 64 * MIB, MIB));
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl World {
                 serving.unwell.remove(&tp);
                 continue;
             }
-            let opened = serving.logs.open(&name, record, config.clone(), unique, now_ms);
+            let opened = serving.logs.open(&name, record, config.clone(), None, unique, now_ms);
             if !opened.as_ref().is_ok_and(|opened| opened.log.is_some()) {
                 serving.ledger.not_acted_on(tp.0, tp.1);
             }
