@@ -67,10 +67,14 @@ impl Quota {
 
     /// How long nothing more is to be moved; `None` if it may be now.
     pub fn blocked_for(&self, now: Instant, rate: i64) -> Option<Duration> {
+        let mut state = self.state.lock();
         if rate == UNLIMITED {
+            *state = None;
             return None;
         }
-        let bytes = left(*self.state.lock(), now, rate);
+        let bytes = left(*state, now, rate);
+        // Paid at this rate, whatever comes next.
+        *state = state.map(|debt| Debt { bytes, at: now.max(debt.at) });
         let pause = if rate == 0 { LONGEST_PAUSE.as_secs_f64() } else { bytes / rate as f64 };
         (pause > 0.0).then(|| Duration::from_secs_f64(pause.min(LONGEST_PAUSE.as_secs_f64())))
     }
@@ -111,8 +115,13 @@ mod tests {
             Some(Duration::from_millis(100)),
             "the rate was raised"
         );
-        assert_eq!(quota.blocked_for(after(500), UNLIMITED), None);
         assert_eq!(quota.blocked_for(after(60_000), 0), Some(LONGEST_PAUSE), "nothing goes at a rate of 0");
+        assert_eq!(quota.blocked_for(after(60_050), 100_000), Some(Duration::from_millis(50)));
+        assert_eq!(quota.blocked_for(after(60_100), 100_000), None);
+        assert_eq!(quota.blocked_for(after(60_100), 1), None, "it was paid at the rate of then");
+        quota.record(after(60_100), 10_000, 1000);
+        assert_eq!(quota.blocked_for(after(60_100), UNLIMITED), None);
+        assert_eq!(quota.blocked_for(after(60_100), 1000), None, "without a limit nothing is owed");
     }
 
     #[test]
