@@ -235,6 +235,7 @@ spoken! {
     OffsetForLeaderEpoch: 2 to 4, flexible from 4;
     DescribeConfigs: 1 to 4, flexible from 4;
     AlterConfigs: 0 to 2, flexible from 2;
+    AlterReplicaLogDirs: 1 to 2, flexible from 2;
     DescribeLogDirs: 1 to 4, flexible from 2;
     SaslAuthenticate: 0 to 2, flexible from 2;
     CreatePartitions: 0 to 3, flexible from 2;

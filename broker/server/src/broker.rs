@@ -15,10 +15,11 @@ use crate::fetch_session::{FetchSessionCache, FetchSessionLimits};
 use crate::group::GroupConfig;
 use crate::groups::Groups;
 use crate::lifecycle;
+use crate::log_dir_moves::LogDirMoves;
 use crate::log_dirs::{LogDirs, ServedLogDir};
 use crate::maintenance::SyncQueue;
 use crate::metrics::{
-    DirSample, LedSample, LogSample, MemorySample, Metrics, MetricsSource, ReplicationSample,
+    DirSample, LedSample, LogSample, MemorySample, Metrics, MetricsSource, MovesSample, ReplicationSample,
 };
 use crate::net::listener::Admission;
 use crate::net::memory::MemoryBudget;
@@ -43,6 +44,8 @@ pub struct Broker {
     pub id: i32,
     /// The directories of the logs.
     pub log_dirs: Arc<LogDirs>,
+    /// The moves of replicas between them.
+    pub log_dir_moves: Arc<LogDirMoves>,
     /// Kafka's broker keys with the values that the broker was started with.
     pub config: BrokerConfig,
     /// The same with what was set while it runs: for keys that can be, and for the defaults of topics.
@@ -96,6 +99,7 @@ impl Broker {
         Self {
             id,
             log_dirs,
+            log_dir_moves: Arc::default(),
             live: LiveConfig::new(id, &config),
             cluster: Cluster::new(cluster_id.into()),
             controller,
@@ -153,6 +157,11 @@ impl MetricsSource for Broker {
     fn log_dirs(&self) -> Vec<DirSample> {
         let sample = |dir: &ServedLogDir| DirSample { path: dir.path.clone(), status: dir.status() };
         self.log_dirs.iter().map(sample).collect()
+    }
+
+    fn log_dir_moves(&self) -> MovesSample {
+        let moves = &self.log_dir_moves;
+        MovesSample { under_way: moves.under_way().len() as u64, copied_bytes: moves.copied_bytes() }
     }
 
     fn replication(&self) -> ReplicationSample {

@@ -227,11 +227,17 @@ impl Shared {
     fn clean(&self, cleaner: &mut Cleaner, due: &Due) {
         let Due { key, partition, replica, cleanable } = due;
         let begun = std::time::Instant::now();
-        match self.run(cleaner, replica, *cleanable) {
+        let path = replica.lock().log().dir().to_owned();
+        let ran = self.run(cleaner, replica, *cleanable);
+        // A log that was moved or renamed cannot be what it was when its compaction began.
+        let is_there = replica.lock().log().dir() == path;
+        match ran {
+            Err(Failure::Clean(CleanError::Io { .. }) | Failure::Sync(_)) if !is_there => {
+                tracing::debug!("{partition}: compaction was given up");
+            }
             Ok((end, stats)) => {
                 self.broker.metrics.cleaner.cleaned(&stats);
                 self.broker.errands.sweeps.push(*key);
-                let path = replica.lock().log().dir().to_owned();
                 if let Err(error) = self.replicas.write_cleaned(partition, &path, end) {
                     tracing::error!(
                         "{error}; after a restart {partition} is compacted from an earlier offset"
@@ -297,7 +303,11 @@ impl Shared {
         }
         cleaning.sync().map_err(Failure::Sync)?;
         let end = cleaning.end_offset();
-        replica.lock().note_cleaned(end);
+        let mut replica = replica.lock();
+        if replica.log().dir() != cleaning.dir() {
+            return Err(Failure::Changed);
+        }
+        replica.note_cleaned(end);
         Ok((end, *cleaning.stats()))
     }
 }

@@ -144,6 +144,7 @@ handlers! {
     OffsetForLeaderEpoch: offset_for_leader_epoch;
     DescribeConfigs: describe_configs;
     AlterConfigs: alter_configs;
+    AlterReplicaLogDirs: alter_replica_log_dirs;
     DescribeLogDirs: describe_log_dirs;
     CreatePartitions: create_partitions;
     DeleteGroups: delete_groups;

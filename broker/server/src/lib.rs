@@ -31,6 +31,7 @@ pub mod group_call;
 pub mod groups;
 pub mod handler;
 pub mod lifecycle;
+pub mod log_dir_moves;
 pub mod log_dirs;
 pub mod log_tools;
 pub mod logging;

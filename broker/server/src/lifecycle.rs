@@ -25,6 +25,7 @@ use crate::controller_session::{self, RefusedError, SessionKeeper, SessionState}
 use crate::data_dirs::{DataDirs, TakenDirs};
 use crate::disk_watch;
 use crate::dispatch::Dispatcher;
+use crate::log_dir_moves;
 use crate::maintenance;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::net::connection::{self, ConnectionError, ConnectionLimits};
@@ -223,6 +224,8 @@ impl RunningBroker {
         tasks.push(tokio::spawn(upkeep));
         tasks.push(tokio::spawn(retention::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
         tasks.push(tokio::spawn(cleaner::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone())));
+        let moves = log_dir_moves::run(Arc::clone(&broker), Arc::clone(&replicas), stopped.clone());
+        tasks.push(tokio::spawn(moves));
         tasks.extend(replication::start(&broker, &replicas, me, peer_token, &stopped));
         readiness.done(Step::ListenersOpen);
         Ok(Self { broker, replicas, incarnation, stop, tasks, session, state, stopping })

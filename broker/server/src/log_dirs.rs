@@ -2,11 +2,13 @@
 //!
 //! Who finds out that a directory is full or has failed says so here; [`crate::disk_watch`] acts on it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use taffrail_control::session::{LogDirHealth, LogDirState};
-use taffrail_log::DiskSpace;
+use taffrail_log::{DiskSpace, TopicPartition};
 use taffrail_protocol::Uuid;
 use taffrail_replication::disk::logs::Condition;
 use tokio::sync::{Notify, watch};
@@ -35,7 +37,12 @@ pub struct ServedLogDir {
 pub struct LogDirs {
     dirs: Vec<ServedLogDir>,
     looks: Notify,
+    /// Where replicas are to be made that are not there yet.
+    preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
 }
+
+/// For so many replicas it is remembered where they are to be made.
+const MOST_PREFERRED: usize = 10_000;
 
 impl ServedLogDir {
     /// A directory that nothing is wrong with.
@@ -101,7 +108,7 @@ impl ServedLogDir {
 impl LogDirs {
     /// These directories.
     pub fn new(dirs: Vec<ServedLogDir>) -> Arc<Self> {
-        Arc::new(Self { dirs, looks: Notify::new() })
+        Arc::new(Self { dirs, looks: Notify::new(), preferred: Mutex::default() })
     }
 
     /// Each of them.
@@ -117,6 +124,25 @@ impl LogDirs {
     /// The directory at `path`.
     pub fn at(&self, path: &Path) -> Option<&ServedLogDir> {
         self.dirs.iter().find(|dir| dir.path == path)
+    }
+
+    /// A replica that is not there yet is to be made in the directory at `dir`; a later wish replaces an earlier one. Where too
+    /// many are waited for it is not remembered.
+    pub fn prefer(&self, partition: TopicPartition, dir: &Path) {
+        let mut preferred = self.preferred.lock();
+        if preferred.len() < MOST_PREFERRED || preferred.contains_key(&partition) {
+            preferred.insert(partition, dir.to_owned());
+        }
+    }
+
+    /// Where a replica is to be made, if somebody said so.
+    pub fn preferred(&self, partition: &TopicPartition) -> Option<PathBuf> {
+        self.preferred.lock().get(partition).cloned()
+    }
+
+    /// A replica is there.
+    pub fn forget_preferred(&self, partition: &TopicPartition) {
+        self.preferred.lock().remove(partition);
     }
 
     /// A write in a directory found no room.
@@ -145,6 +171,20 @@ impl LogDirs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wishes_are_bounded_and_replaced() {
+        let dirs = LogDirs::new(Vec::new());
+        let t = |partition| TopicPartition::new("t", partition);
+        (0..20_000).for_each(|partition| dirs.prefer(t(partition), Path::new("/a")));
+        dirs.prefer(t(7), Path::new("/b"));
+        assert_eq!(dirs.preferred(&t(7)).as_deref(), Some(Path::new("/b")));
+        assert_eq!((dirs.preferred(&t(9_999)).is_some(), dirs.preferred(&t(10_000))), (true, None));
+        dirs.forget_preferred(&t(7));
+        assert_eq!(dirs.preferred(&t(7)), None);
+        dirs.prefer(t(10_000), Path::new("/a"));
+        assert!(dirs.preferred(&t(10_000)).is_some());
+    }
 
     #[test]
     fn a_directory_that_has_failed_stays_so() {

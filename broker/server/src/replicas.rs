@@ -20,6 +20,7 @@ use taffrail_replication::disk::logs::{
     Checkpointed, Condition, LogStart, LogsError, LogsStartError, OpenedLog, Positions, RecoveredLogs,
     ReplicaLogs, Stray, recovery_config, short_logs,
 };
+use taffrail_replication::disk::moving::{Move, MoveError, Placed};
 use taffrail_replication::disk::opening::{Fresh, Opening};
 use taffrail_replication::partition::{Effects, Partition};
 
@@ -127,6 +128,14 @@ impl Replicas {
         for leftover in dirs.iter().flat_map(|(dir, _)| dir.leftovers()) {
             remove(&storage, leftover);
         }
+        for future in dirs.iter().flat_map(|(dir, _)| dir.futures()) {
+            tracing::info!(
+                "{} is what a move between directories had copied when this broker ended; it is deleted, and the replica stays \
+                 where it is until the move is asked for again",
+                future.display()
+            );
+            remove(&storage, future);
+        }
         let served = |path: &Path| dirs.iter().any(|(dir, _)| dir.path() == path);
         let absent =
             broker.log_dirs.iter().map(|dir| dir.path.clone()).filter(|path| !served(path)).collect();
@@ -157,7 +166,9 @@ impl Replicas {
         config: LogConfig,
     ) -> Result<Replica, ReplicaError> {
         let partition = TopicPartition::new(name, record.partition);
-        let opened = self.logs.open(name, record, config, None, random::uuid(), clock::now_ms());
+        let preferred = self.dirs.preferred(&partition);
+        let opened =
+            self.logs.open(name, record, config, preferred.as_deref(), random::uuid(), clock::now_ms());
         let opened = opened.inspect_err(|error| {
             self.note_disk_error(error.path(), error.io(), error);
         })?;
@@ -180,6 +191,7 @@ impl Replicas {
         if matches!(opened.verdict, Opening::SetAside(Fresh::TakeBack) | Opening::Fresh(Fresh::TakeBack)) {
             tracing::info!("{partition} is assigned to this broker again; its old log is taken back");
         }
+        self.dirs.forget_preferred(&partition);
         let key = (record.topic_id, record.partition);
         let reporter = PartitionWaiter::Shell { errands: Arc::clone(&self.errands), key };
         let mut replica = Partition::new(log, record.clone(), high_watermark, self.me, reporter);
@@ -211,7 +223,7 @@ impl Replicas {
 
     /// Something failed at `path`. One of its log directory's own files that cannot be written, or an error of the whole disk,
     /// takes the directory out of service; a disk that is full does not.
-    fn note_disk_error(&self, path: &Path, io: Option<&std::io::Error>, error: &dyn std::fmt::Display) {
+    pub fn note_disk_error(&self, path: &Path, io: Option<&std::io::Error>, error: &dyn std::fmt::Display) {
         let Some(io) = io else { return };
         let own_file = self.dirs.iter().find(|dir| path.parent() == Some(&dir.path) && !path.is_dir());
         let dir = own_file.or_else(|| self.dirs.iter().find(|dir| path.starts_with(&dir.path)));
@@ -224,6 +236,39 @@ impl Replicas {
             self.dirs.fail(dir, &error.to_string());
             self.strike_out_note(&dir.path);
         }
+    }
+
+    /// Begins to move a replica's log to another of the directories. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`MoveError`] says why it cannot be.
+    pub fn begin_move(
+        &self,
+        partition: &TopicPartition,
+        replica: &Replica,
+        target: &Path,
+    ) -> Result<Move<FileStorage>, MoveError> {
+        self.logs.begin_move(partition, replica, target, random::uuid(), clock::now_ms())
+    }
+
+    /// Lets the future log of a move take the place of the current one; see [`ReplicaLogs::take_place`]. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`MoveError`] says why the replica stays where it is.
+    pub fn take_place(
+        &self,
+        moving: &mut Move<FileStorage>,
+        replica: &Replica,
+        is_current: impl FnOnce() -> bool,
+        held: Option<Arc<str>>,
+        effects: &mut Effects<PartitionWaiter>,
+    ) -> Result<Placed, MoveError> {
+        self.logs.take_place(moving, replica, is_current, held, clock::now_ms(), effects)
+    }
+
+    /// Removes a directory whose name says that it is to be deleted. Blocks on the disk.
+    pub fn remove(&self, dir: &Path) {
+        remove(self.logs.storage(), dir);
     }
 
     /// What the directories are in.
@@ -317,8 +362,11 @@ impl Replicas {
     /// Takes a deleted partition's log out of the way at once and removes it after `delay`, or as soon as its disk is full.
     /// Has to be called within the runtime.
     pub fn delete(&self, replica: &Replica, delay: Duration) {
-        let before = replica.lock().log().dir().to_owned();
-        let renamed = replica.lock().log_mut().rename_for_deletion(random::uuid());
+        let (before, renamed) = {
+            let mut replica = replica.lock();
+            let before = replica.log().dir().to_owned();
+            (before, replica.log_mut().rename_for_deletion(random::uuid()))
+        };
         let to = match renamed {
             Ok(to) => {
                 self.logs.deleted(&before);

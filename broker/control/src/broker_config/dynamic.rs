@@ -26,7 +26,7 @@ pub(super) static KEYS: [BrokerKey; 3] = [
     ),
     rate(
         "replica.alter.log.dirs.io.max.bytes.per.second",
-        Handling::OnlyDefault("replicas are not moved between the data directories of a broker yet"),
-        "How many bytes a second replicas are moved at between a broker's data directories.",
+        Handling::Honoured,
+        "How many bytes a second this broker copies in all to move replicas between its data directories.",
     ),
 ];

@@ -45,6 +45,10 @@ const INNER: Area = later(
     "Sizes an inner part of Apache Kafka that Taffrail does not have.",
 );
 const LISTEN: Area = elsewhere("the option --listen sets it", "Where this broker listens.");
+const MOVES: Area = later(
+    "one thread moves replicas between data directories, a step of each in turn",
+    "How many threads move replicas between data directories in Apache Kafka.",
+);
 const PLUGINS: Area = later(
     "classes of the Java world cannot be loaded",
     "Names a Java class to load, which Taffrail cannot do.",
@@ -220,7 +224,7 @@ pub(super) static KEYS: [BrokerKey; 252] = [
     key("metrics.recording.level", String, Some("INFO"), Any, INNER),
     key("metrics.sample.window.ms", Long, Some("30000"), AtLeast(1), INNER),
     key("node.id", Int, None, AtLeast(0), BROKER_ID),
-    key("num.replica.alter.log.dirs.threads", Int, None, Any, DISKS),
+    key("num.replica.alter.log.dirs.threads", Int, None, Any, MOVES),
     key("num.replica.fetchers", Int, Some("1"), Any, REPLICATION),
     key("offsets.topic.compression.codec", Int, Some("0"), Any, RECOMPRESSION),
     key("principal.builder.class", Class,

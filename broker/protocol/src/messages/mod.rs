@@ -2,6 +2,7 @@
 
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -39,6 +40,7 @@ pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 pub use alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
+pub use alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
@@ -102,6 +104,7 @@ macro_rules! for_each_api {
             OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
             DescribeConfigs: DescribeConfigsRequest, DescribeConfigsResponse;
             AlterConfigs: AlterConfigsRequest, AlterConfigsResponse;
+            AlterReplicaLogDirs: AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
             DescribeLogDirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
             SaslAuthenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
             CreatePartitions: CreatePartitionsRequest, CreatePartitionsResponse;

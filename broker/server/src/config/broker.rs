@@ -91,6 +91,7 @@ pub struct BrokerConfig {
     pub producer_id_expiration_ms: i32,
     /// -1: no limit was set; [`BrokerConfig::fit_into`] sets one.
     pub queued_max_request_bytes: i64,
+    pub replica_alter_log_dirs_io_max_bytes_per_second: i64,
     pub replica_fetch_backoff_ms: i32,
     pub replica_fetch_max_bytes: i32,
     pub replica_fetch_min_bytes: i32,
@@ -234,6 +235,8 @@ impl BrokerConfig {
             producer_id_expiration_check_interval_ms: values.int("producer.id.expiration.check.interval.ms"),
             producer_id_expiration_ms: values.int("producer.id.expiration.ms"),
             queued_max_request_bytes: values.long("queued.max.request.bytes"),
+            replica_alter_log_dirs_io_max_bytes_per_second: values
+                .long("replica.alter.log.dirs.io.max.bytes.per.second"),
             replica_fetch_backoff_ms: values.int("replica.fetch.backoff.ms"),
             replica_fetch_max_bytes: values.int("replica.fetch.max.bytes"),
             replica_fetch_min_bytes: values.int("replica.fetch.min.bytes"),

@@ -1,6 +1,7 @@
 //! DescribeLogDirs (key 35): how large the logs here are, and how full the disk below them is (KIP-113, KIP-827).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use taffrail_log::TopicPartition;
@@ -33,10 +34,13 @@ pub fn handle(call: Call, body: &[u8]) -> Answer {
         None => call.broker.cluster.replicas(),
         Some(topics) => asked_for(&call.broker, &topics),
     };
-    call.answer_blocking(move |broker| DescribeLogDirsResponse {
-        throttle_time_ms,
-        results: broker.log_dirs.iter().map(|dir| described(dir, &replicas)).collect(),
-        ..DescribeLogDirsResponse::default()
+    call.answer_blocking(move |broker| {
+        let found = found(broker, &replicas);
+        DescribeLogDirsResponse {
+            throttle_time_ms,
+            results: broker.log_dirs.iter().map(|dir| described(dir, &found)).collect(),
+            ..DescribeLogDirsResponse::default()
+        }
     })
 }
 
@@ -57,12 +61,42 @@ fn asked_for(broker: &Broker, topics: &[DescribableLogDirTopic<'_>]) -> Vec<(Top
     found.into_iter().map(named).collect()
 }
 
-/// A directory with those of the logs of `replicas` that are in it; they are in the order of their topics. Of one that has
-/// failed nothing is told but that.
-fn described(
-    dir: &ServedLogDir,
-    replicas: &[(TopicPartition, Arc<Replica>)],
-) -> DescribeLogDirsResult<'static> {
+/// A log, or one that is to take its place, and the data directory that it is in.
+struct FoundLog<'a> {
+    dir: PathBuf,
+    topic: &'a str,
+    partition: DescribeLogDirsPartition,
+}
+
+/// The logs of `replicas`, in the order of their topics, each with the one that it is being moved to.
+fn found<'a>(broker: &Broker, replicas: &'a [(TopicPartition, Arc<Replica>)]) -> Vec<FoundLog<'a>> {
+    let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+    // Looked at first: a move that ends meanwhile is told of, and has ended.
+    let moves = broker.log_dir_moves.under_way();
+    let mut found = Vec::new();
+    for (name, replica) in replicas {
+        let replica = replica.lock();
+        let log = replica.log();
+        let (key, end) = ((replica.record().topic_id, name.partition), log.log_end_offset());
+        let Some(dir) = log.dir().parent() else { continue };
+        let described = |size: u64, offset_lag: i64, is_future_key: bool| DescribeLogDirsPartition {
+            partition_index: name.partition,
+            partition_size: bytes(size),
+            offset_lag: offset_lag.max(0),
+            is_future_key,
+        };
+        let present = described(log.size(), replica.high_watermark() - end, false);
+        found.push(FoundLog { dir: dir.to_owned(), topic: &name.topic, partition: present });
+        if let Some(asked) = moves.get(&key).filter(|asked| asked.target != dir) {
+            let future = described(asked.size, end - asked.end_offset, true);
+            found.push(FoundLog { dir: asked.target.clone(), topic: &name.topic, partition: future });
+        }
+    }
+    found
+}
+
+/// A directory with those logs that are in it. Of one that has failed nothing is told but that.
+fn described(dir: &ServedLogDir, found: &[FoundLog<'_>]) -> DescribeLogDirsResult<'static> {
     let log_dir = dir.path.to_string_lossy().into_owned().into();
     if dir.has_failed() {
         return DescribeLogDirsResult {
@@ -74,25 +108,12 @@ fn described(
         };
     }
     let mut topics: Vec<DescribeLogDirsTopic<'static>> = Vec::new();
-    for (name, replica) in replicas {
-        let partition = {
-            let replica = replica.lock();
-            let log = replica.log();
-            if log.dir().parent() != Some(&dir.path) {
-                continue;
-            }
-            DescribeLogDirsPartition {
-                partition_index: name.partition,
-                partition_size: i64::try_from(log.size()).unwrap_or(i64::MAX),
-                offset_lag: (replica.high_watermark() - log.log_end_offset()).max(0),
-                is_future_key: false,
-            }
-        };
+    for log in found.iter().filter(|log| log.dir == dir.path) {
         match topics.last_mut() {
-            Some(topic) if *topic.name == *name.topic => topic.partitions.push(partition),
+            Some(topic) if *topic.name == *log.topic => topic.partitions.push(log.partition.clone()),
             _ => topics.push(DescribeLogDirsTopic {
-                name: name.topic.to_string().into(),
-                partitions: vec![partition],
+                name: log.topic.to_owned().into(),
+                partitions: vec![log.partition.clone()],
             }),
         }
     }

@@ -16,7 +16,16 @@ pub struct DirSample {
     pub status: DirStatus,
 }
 
-pub(super) fn render(text: &mut TextWriter, dirs: &[DirSample]) {
+/// The moves of replicas between log directories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MovesSample {
+    /// How many are under way, or wait for their turn.
+    pub under_way: u64,
+    /// How much was copied since the start. Bytes.
+    pub copied_bytes: u64,
+}
+
+pub(super) fn render(text: &mut TextWriter, dirs: &[DirSample], moves: MovesSample) {
     let named = |dir: &DirSample| dir.path.to_string_lossy().into_owned();
     text.family(
         "taffrail_log_dir_free_bytes",
@@ -55,4 +64,16 @@ pub(super) fn render(text: &mut TextWriter, dirs: &[DirSample]) {
             text.sample("taffrail_log_dir_state", &labels, u8::from(known == state));
         }
     }
+    text.single(
+        "taffrail_log_dir_moves",
+        Kind::Gauge,
+        "Replicas that are being moved between log directories.",
+        moves.under_way,
+    );
+    text.single(
+        "taffrail_log_dir_moved_bytes_total",
+        Kind::Counter,
+        "Bytes that were copied to move replicas between log directories.",
+        moves.copied_bytes,
+    );
 }

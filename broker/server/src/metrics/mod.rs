@@ -23,7 +23,7 @@ use crate::broker::Broker;
 use crate::recovery::Recoveries;
 
 pub use self::controller::ControllerScrape;
-pub use self::log_dirs::DirSample;
+pub use self::log_dirs::{DirSample, MovesSample};
 use self::text::{Kind, TextWriter};
 pub use replication::{LedSample, ReplicationSample};
 
@@ -211,6 +211,9 @@ pub trait MetricsSource: Send + Sync {
     fn logs(&self) -> Vec<LogSample>;
     /// The log directories.
     fn log_dirs(&self) -> Vec<DirSample>;
+
+    /// The moves of replicas between them.
+    fn log_dir_moves(&self) -> MovesSample;
     /// How well partitions are replicated.
     fn replication(&self) -> ReplicationSample;
     /// How many groups this broker coordinates in each state, by Kafka's names for states, such as `Stable`.
@@ -291,6 +294,10 @@ impl MetricsSource for StartingBroker {
         self.0.get().map(|broker| MetricsSource::log_dirs(&**broker)).unwrap_or_default()
     }
 
+    fn log_dir_moves(&self) -> MovesSample {
+        self.0.get().map(|broker| MetricsSource::log_dir_moves(&**broker)).unwrap_or_default()
+    }
+
     fn replication(&self) -> ReplicationSample {
         self.0.get().map(|broker| broker.replication()).unwrap_or_default()
     }
@@ -351,7 +358,7 @@ impl Metrics {
         self.render_requests(&mut text);
         self.render_network(&mut text);
         render_logs(&mut text, &source.logs());
-        log_dirs::render(&mut text, &source.log_dirs());
+        log_dirs::render(&mut text, &source.log_dirs(), source.log_dir_moves());
         self.render_replication(&mut text, &source.replication());
         self.render_cleaner(&mut text);
         render_groups(&mut text, &source.groups());
@@ -522,6 +529,10 @@ pub(crate) mod tests {
             let condition = Condition::Full("full".into());
             let status = DirStatus { condition, space: Some(space), refused: false };
             vec![DirSample { path: "/data".into(), status }]
+        }
+
+        fn log_dir_moves(&self) -> MovesSample {
+            MovesSample { under_way: 1, copied_bytes: 500 }
         }
 
         fn logs(&self) -> Vec<LogSample> {

@@ -25,7 +25,7 @@ pub fn client<T: FromClientConfig>(cluster: &Cluster, properties: &[(&str, &str)
     config.create().unwrap()
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 

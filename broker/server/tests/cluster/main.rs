@@ -14,6 +14,7 @@ mod deletion;
 mod disks;
 mod failover;
 mod followers;
+mod log_dir_moves;
 mod peers;
 mod reassignment;
 mod resumption;
