@@ -34,16 +34,18 @@ class Broker:
     def address(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self):
-        log = self.log.open("ab")
+    def _command(self):
         settings = [f"{key}={value}" for key, value in self.settings.items()]
         if self.kind == "kafka":
             self.port = self.port or free_port()
-            command = [self.kafka_dir / "single-node", self.dir, str(self.port), *settings]
-        else:
-            command = [self.taffrail, "dev", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
-            command += ["--data-dir", self.data_dir, *self.options]
-            command += [word for setting in settings for word in ("--set", setting)]
+            return [self.kafka_dir / "single-node", self.dir, str(self.port), *settings]
+        command = [self.taffrail, "dev", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
+        command += ["--data-dir", self.data_dir, *self.options]
+        return command + [word for setting in settings for word in ("--set", setting)]
+
+    def start(self):
+        command = self._command()
+        log = self.log.open("ab")
         begin = self.log.stat().st_size
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
@@ -84,6 +86,39 @@ class Broker:
 
     def log_tail(self):
         return self.log.read_text(errors="replace")[-4000:]
+
+
+class BrokerOnTwoDisks(Broker):
+    """A broker of Taffrail with two data directories, and the controller that it needs."""
+
+    controller = controller_port = None
+
+    @property
+    def log_dirs(self):
+        return [self.data_dir / "one", self.data_dir / "two"]
+
+    def __enter__(self):
+        said = self.dir / "controller.log"
+        command = [self.taffrail, "controller", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        with said.open("wb") as log:
+            command += ["--data-dir", self.dir / "controller"]
+            self.controller = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while not (found := re.search(rb"listening on 127\.0\.0\.1:(\d+)", said.read_bytes())):
+            assert self.controller.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.01)
+        self.controller_port = int(found[1])
+        return super().__enter__()
+
+    def __exit__(self, *_):
+        self.controller.kill()
+        self.controller.wait()
+        super().__exit__()
+
+    def _command(self):
+        command = [self.taffrail, "broker", "--id", "0", "--controller", f"http://127.0.0.1:{self.controller_port}"]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
+        return command + ["--data-dir", ",".join(map(str, self.log_dirs))]
 
 
 def free_port():

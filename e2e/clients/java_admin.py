@@ -32,8 +32,9 @@ def placed(broker, topic):
 
 
 def reassign(broker, moves, *arguments):
-    """`moves` are (topic, partition, replicas)."""
-    rows = [{"topic": topic, "partition": number, "replicas": replicas} for topic, number, replicas in moves]
+    """`moves` are (topic, partition, replicas), and where that matters the replicas' directories."""
+    names = ("topic", "partition", "replicas", "log_dirs")
+    rows = [dict(zip(names, move)) for move in moves]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"version": 1, "partitions": rows}, file)
         file.flush()

@@ -7,16 +7,19 @@ import time
 import traceback
 from pathlib import Path
 
+import disks
 import flights
 import java_admin
 import java_tools
 import kafka_python
 import kcat
-from broker import Broker
+from broker import Broker, BrokerOnTwoDisks
 
 CHECKS = kcat.CHECKS + kafka_python.CHECKS + java_tools.CHECKS + flights.CHECKS
 # Against three brokers.
 CLUSTER_CHECKS = java_admin.CHECKS
+# Against one with two data directories.
+DISK_CHECKS = disks.CHECKS
 
 
 def options():
@@ -57,14 +60,14 @@ def main():
     given = options()
     kafka_dir = Path(os.environ["KAFKA_DIR"])
     flights.load(given.work_dir / "flights-200k.json")
-    suites = [(CHECKS, [])]
+    suites = [(CHECKS, Broker, [])]
     if given.broker == "taffrail":
-        suites.append((CLUSTER_CHECKS, ["--brokers", "3"]))
+        suites += [(CLUSTER_CHECKS, Broker, ["--brokers", "3"]), (DISK_CHECKS, BrokerOnTwoDisks, [])]
     passed = failed = 0
-    for checks, started_with in suites:
+    for checks, make, started_with in suites:
         if not any(given.only in name_of(check) for check in checks):
             continue
-        with Broker(given.broker, given.taffrail, kafka_dir, given.work_dir, started_with) as broker:
+        with make(given.broker, given.taffrail, kafka_dir, given.work_dir, started_with) as broker:
             done = run_checks(checks, broker, given.only)
             passed, failed = passed + done[0], failed + done[1]
     print(f"{passed} passed, {failed} failed")
