@@ -186,10 +186,14 @@ impl Rig {
 
     /// The process ends; the next one looks at what is on the disk.
     fn restart(self) -> Self {
+        self.restart_with(config())
+    }
+
+    fn restart_with(self, config: LogConfig) -> Self {
         let Self { storage, logs, replica, .. } = self;
         drop((replica, logs));
         let logs = logs_in(&storage, &["/a", "/b"]).unwrap();
-        Self::on(storage, logs, config())
+        Self::on(storage, logs, config)
     }
 
     fn names(&self, dir: &str) -> Vec<String> {
@@ -229,7 +233,14 @@ fn a_flush_of_the_former_log_tells_nothing_of_the_new_one() {
     let flush = rig.replica.lock().begin_flush(&mut rig.effects).unwrap().unwrap();
     rig.moved();
     rig.produce(5..6);
-    // The directory that it syncs has another name by now.
+    // As where the directory that it syncs is gone.
+    let name_ends_with = String::new();
+    rig.storage.inject(Fault {
+        operation: Operation::Sync,
+        after: 0,
+        name_ends_with,
+        effect: Effect::IoError,
+    });
     let flushed = flush.run();
     rig.replica.lock().finish_flush(NOW, flushed, &mut rig.effects).unwrap();
     let mut replica = rig.replica.lock();
@@ -349,6 +360,31 @@ fn a_log_that_begins_anew_or_is_shortened_at_its_start_is_followed() {
         assert_eq!(rig.records(), before);
         assert_eq!((before[0].0, before.len()), (50, if anew { 1 } else { 10 }));
     }
+}
+
+#[test]
+fn a_compacted_log_goes_along_with_its_holes_and_how_far_it_is_compacted() {
+    let config = LogConfig { compact: true, ..config() };
+    let mut rig = Rig::with(config.clone());
+    rig.produce(0..60);
+    rig.flush();
+    {
+        let mut replica = rig.replica.lock();
+        replica.log_mut().set_cleaned_to(40);
+        // As where compaction has left nothing of the last sealed segment.
+        replica.log_mut().skip_to(75, NOW).unwrap();
+    }
+    let mut moving = rig.begin();
+    rig.copy(&mut moving);
+    assert_eq!(moving.end_offset(), 75);
+    rig.produce(75..80);
+    let before = rig.records();
+    rig.place(&mut moving).unwrap();
+    assert_eq!((rig.records(), before.len()), (before, 65));
+    assert_eq!(rig.replica.lock().log().cleaned_to(), 40);
+    rig.flush();
+    let again = rig.restart_with(config);
+    assert_eq!((again.records().len(), again.replica.lock().log().cleaned_to()), (65, 40));
 }
 
 #[test]
@@ -492,6 +528,30 @@ fn a_name_that_cannot_be_made_durable_is_taken_back() {
 }
 
 #[test]
+fn nothing_is_appended_to_a_log_that_may_have_given_way() {
+    let in_doubt = (0..12).find_map(|after| {
+        let (mut rig, mut moving, before) = about_to_move();
+        for (operation, after, name) in [
+            (Operation::Sync, after, "/b"),
+            (Operation::Rename, 0, "/b/t-0"),
+            // The first time it is noted, the second time to be taken back.
+            (Operation::Write, 1, "taffrail.moving.tmp"),
+        ] {
+            let name_ends_with = name.to_owned();
+            rig.storage.inject(Fault { operation, after, name_ends_with, effect: Effect::NoSpace });
+        }
+        let placed = rig.place(&mut moving);
+        drop(moving);
+        rig.storage.clear_faults();
+        matches!(placed, Err(MoveError::InDoubt { .. })).then_some((rig, before))
+    });
+    let (mut rig, before) = in_doubt.unwrap();
+    assert!(!rig.try_produce(None, "lost"));
+    let again = rig.restart();
+    assert_eq!((again.dir(), again.records()), (PathBuf::from("/b/t-0"), before));
+}
+
+#[test]
 fn a_directory_that_is_out_of_service_takes_and_gives_nothing() {
     for failed in ["/a", "/b"] {
         let mut rig = Rig::new();
@@ -530,6 +590,8 @@ fn about_to_move() -> (Rig, Move<MemoryStorage>, Records) {
     rig.checkpoint();
     let mut moving = rig.begin();
     rig.copy(&mut moving);
+    // Inside of the first segment of both.
+    rig.replica.lock().log_mut().set_log_start_offset(9).unwrap();
     rig.produce(40..45);
     rig.flush();
     rig.checkpoint();

@@ -233,8 +233,15 @@ impl Replicas {
             return;
         }
         if own_file.is_some() && !is_passing(io) || is_of_whole_disk(io) {
-            self.dirs.fail(dir, &error.to_string());
-            self.strike_out_note(&dir.path);
+            self.fail(&dir.path, &error.to_string());
+        }
+    }
+
+    /// Takes a directory out of service until the next start.
+    pub fn fail(&self, dir: &Path, reason: &str) {
+        if let Some(served) = self.dirs.at(dir) {
+            self.dirs.fail(served, reason);
+            self.strike_out_note(dir);
         }
     }
 

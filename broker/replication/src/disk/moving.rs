@@ -82,6 +82,15 @@ pub enum MoveError {
         /// Why.
         source: std::io::Error,
     },
+    /// The future log got the partition's name, which may not last, and the note that the current one gives way cannot be taken
+    /// back: nothing may be appended to either before the next start has found out.
+    #[error("whether the log in {} gave way is not on the disk: {source}", dir.display())]
+    InDoubt {
+        /// The current log's data directory.
+        dir: PathBuf,
+        /// Why.
+        source: LogsError,
+    },
     /// What was read cannot be appended.
     #[error("what is in {} at offset {offset} cannot be copied: {reason}", dir.display())]
     Copy {
@@ -104,7 +113,9 @@ impl MoveError {
             }
             Self::Future(poisoned) => Some((&poisoned.dir, &poisoned.source)),
             Self::Read(ReadError::Io { dir, source }) => Some((dir, source)),
-            Self::Open(_)
+            // Its directory is given up, whatever the disk answered.
+            Self::InDoubt { .. }
+            | Self::Open(_)
             | Self::Gone(_)
             | Self::NameTooLong
             | Self::Current(_)
@@ -344,7 +355,7 @@ impl<S: Storage> ReplicaLogs<S> {
             return Err(OpenError::Exists { dir }.into());
         }
         let exchanged = exchange(moving, replica, &source.dir, &target.dir, held, now_ms, effects);
-        if !matches!(exchanged, Ok(true)) {
+        if !matches!(exchanged, Ok(true) | Err(MoveError::InDoubt { .. })) {
             // What stays of this misleads nobody: without a log in the target the source's is taken.
             let _ = source.dir.forget_moving(&moving.partition);
             let _ = target.dir.forget_checkpoints(&moving.partition);
@@ -411,7 +422,7 @@ fn exchange<S: Storage, T: Clone>(
 
 /// The future log has the partition's name and may lose it again in a power cut. While the replica is held, one of two things
 /// has to become durable: that the name is another one, or that the current log does not give way. Where neither does, nothing
-/// more is appended to the current log.
+/// more is appended to the current log; its directory has to be taken out of service.
 fn call_off<S: Storage, T: Clone>(
     moving: &mut Move<S>,
     replica: &mut Partition<S, T>,
@@ -422,8 +433,9 @@ fn call_off<S: Storage, T: Clone>(
     let unnamed = target.retire(&moving.partition, moving.unique);
     let forgotten = source.forget_moving(&moving.partition);
     if let (Err(_), Err(error)) = (unnamed, forgotten) {
+        let error = MoveError::InDoubt { dir: source.path().to_owned(), source: error.into() };
         replica.hold_writes(Some(error.to_string().into()), effects);
-        return Err(LogsError::from(error).into());
+        return Err(error);
     }
     Ok(())
 }

@@ -143,9 +143,10 @@ impl Worker {
                         tracing::error!("{partition} stays where it is and does not move to {target}: {end}")
                     }
                 }
-                if let End::Move(error) = &end
-                    && let Some((path, io)) = error.io()
-                {
+                let End::Move(error) = &end else { return };
+                if let MoveError::InDoubt { dir, .. } = error {
+                    self.replicas.fail(dir, &error.to_string());
+                } else if let Some((path, io)) = error.io() {
                     self.replicas.note_disk_error(path, Some(io), error);
                 }
             }
