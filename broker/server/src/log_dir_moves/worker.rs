@@ -21,6 +21,8 @@ use crate::waiter::carry_out;
 
 /// What the scheduler is told of the thread: everybody else comes first.
 const NICENESS: i32 = 19;
+/// So many logs are copied side by side; each has its files open and a buffer of a step's size. The others wait.
+const MOST_AT_ONCE: usize = 8;
 /// How much may be left to be synced while the partition waits. Bytes.
 const LAST_BYTES: u64 = 8 * STEP_BYTES as u64;
 
@@ -100,14 +102,16 @@ impl Worker {
                 tracing::info!("{name}: its move from {} was called off", running.from);
                 discard(running.moving);
             }
-            // New ones begin at once. Of the others the one behind the last, so that each has its turn.
-            let new = asked.keys().find(|key| !self.running.contains_key(*key));
-            let behind = asked.keys().find(|key| Some(**key) > self.last).or_else(|| asked.keys().next());
-            if let Some(key) = new.or(behind)
+            // A new one begins at once. Of the others the one behind the last, so that each has its turn.
+            let may_begin = self.running.len() < MOST_AT_ONCE;
+            let new = asked.keys().find(|key| may_begin && !self.running.contains_key(*key));
+            let mut running = self.running.keys();
+            let behind = running.find(|key| Some(**key) > self.last).or_else(|| self.running.keys().next());
+            if let Some(key) = new.or(behind).copied()
                 && (new.is_some() || self.blocked_for().is_none())
             {
-                self.last = Some(*key);
-                self.advance(*key, &asked[key]);
+                self.last = Some(key);
+                self.advance(key, &asked[&key]);
             }
         }
     }

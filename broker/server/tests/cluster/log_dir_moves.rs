@@ -255,6 +255,24 @@ fn a_target_that_fails_or_fills_leaves_the_replica_where_it_is() {
 }
 
 #[test]
+fn a_directory_is_emptied_of_more_than_is_copied_at_once() {
+    let cluster = Cluster::start_on(2, &[]);
+    create_topic(&cluster, "t", 30, &[]);
+    produce(&producer(&cluster), "t", &numbers(0..50)).unwrap();
+    (0..30).for_each(|partition| cluster.in_sync("t", partition));
+    let all: Vec<i32> = (0..30).collect();
+    let path = cluster.log_dir(0, 1);
+    for told in ask(&cluster, 0, path.to_str().unwrap(), "t", &all) {
+        assert_eq!(told.1, ErrorCode::NONE);
+    }
+    let moves = || cluster.broker(0).broker.log_dir_moves().under_way;
+    eventually("all have moved", || moves() == 0);
+    assert!(all.iter().all(|partition| path.join(format!("t-{partition}")).exists()));
+    assert!(!all.iter().any(|partition| cluster.log_dir(0, 0).join(format!("t-{partition}")).exists()));
+    assert_eq!(consume(&cluster, "t", &[]), numbers(0..50));
+}
+
+#[test]
 fn a_topic_that_is_deleted_while_it_moves_leaves_nothing() {
     let cluster = Cluster::start_on(2, &[("log.segment.delete.delay.ms", "0")]);
     create_topic_of(&cluster, "t", 1, 1, &[("min.insync.replicas", "1")]);
