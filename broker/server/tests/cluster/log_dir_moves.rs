@@ -1,7 +1,6 @@
 //! Replicas that move between the directories of a broker.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -102,27 +101,28 @@ fn a_replica_moves_while_it_is_written_to_and_everything_is_read_from_the_new_pl
     produce(&sender, "t", &large(0..500)).unwrap();
     cluster.in_sync("t", 0);
     let leader = cluster.leader("t", 0);
-    let stop = AtomicBool::new(false);
+    let (more, rounds) = std::sync::mpsc::channel::<()>();
     let written = std::thread::scope(|scope| {
+        // As much for each move and no more, however slow the machine is.
         let writing = scope.spawn(|| {
-            let mut end = 500;
-            while !stop.load(Ordering::Relaxed) {
+            rounds.into_iter().fold(500, |end, ()| {
                 produce(&sender, "t", &large(end..end + 50)).unwrap();
-                end += 50;
-            }
-            end
+                end + 50
+            })
         });
         for id in 0..3 {
             for _ in 0..3 {
+                (0..6).for_each(|_| more.send(()).unwrap());
                 let other = 1 - home(&cluster, id, "t");
                 moves_to(&cluster, id, "t", other);
                 assert_eq!(told(&cluster, id, "t")[other].iter().filter(|told| !told.2).count(), 1);
                 assert_eq!(told(&cluster, id, "t")[1 - other], []);
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(more);
         writing.join().unwrap()
     });
+    assert_eq!(written, 500 + 9 * 6 * 50);
     cluster.in_sync("t", 0);
     assert_eq!(cluster.leader("t", 0), leader, "nobody noticed");
     assert_eq!(consume(&cluster, "t", &[]), large(0..written));
