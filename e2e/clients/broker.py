@@ -118,8 +118,9 @@ class BrokerOnTwoDisks(Broker):
     def _command(self):
         command = [self.taffrail, "broker", "--id", "0", "--controller", f"http://127.0.0.1:{self.controller_port}"]
         command += ["--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
-        command += ["--set", "offsets.topic.replication.factor=1", "--set", "group.initial.rebalance.delay.ms=0"]
-        return command + ["--data-dir", ",".join(map(str, self.log_dirs))]
+        command += ["--data-dir", ",".join(map(str, self.log_dirs))]
+        settings = {"offsets.topic.replication.factor": 1, **self.settings}
+        return command + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
 def free_port():
