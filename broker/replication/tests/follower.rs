@@ -8,6 +8,7 @@ use common::{
 };
 use taffrail_control::session::{LogState, PartitionRecord};
 use taffrail_log::LogConfig;
+use taffrail_log::storage::Operation;
 use taffrail_protocol::ErrorCode;
 use taffrail_replication::follower::FollowError;
 use taffrail_replication::partition::{Effect, Isolation, RoleKind};
@@ -303,6 +304,33 @@ fn a_follower_behind_the_leaders_start_begins_there_anew() {
     assert_eq!((b.partition.log().log_start_offset(), b.end(), b.high_watermark()), (5, 5, 5));
     catch_up(&mut a, &mut b);
     assert_eq!(b.batches(), [(5, 0), (6, 0), (7, 0)]);
+}
+
+#[test]
+fn the_high_watermark_stays_in_a_log_that_fails_while_it_begins_anew() {
+    let operations = [Operation::Open, Operation::Write, Operation::Remove, Operation::Rename];
+    let mut moved = 0;
+    for (operation, after) in
+        operations.into_iter().flat_map(|operation| (0..4).map(move |after| (operation, after)))
+    {
+        let (mut a, mut b) = committed(2);
+        a.assign(PartitionRecord { min_isr: 1, ..with_isr(record(A, 0, 1), &[A]) });
+        a.append(6);
+        a.partition.log_mut().set_log_start_offset(5).unwrap();
+        let position = b.partition.fetch_position().unwrap();
+        let answer = Answer { log_start_offset: 5, ..Answer::failed(ErrorCode::OFFSET_OUT_OF_RANGE) };
+        b.fail(operation, after);
+        let outcome = take(&mut b, &position, &answer);
+        let log = b.partition.log();
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        assert!(
+            (start..=end).contains(&b.high_watermark()),
+            "{operation:?} {after}: {start}..{end}, {}",
+            b.high_watermark()
+        );
+        moved += usize::from(outcome.is_err() && start == 5);
+    }
+    assert!(moved > 0, "none failed after the log had moved");
 }
 
 #[test]

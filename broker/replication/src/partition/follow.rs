@@ -106,8 +106,11 @@ impl<S: Storage, T: Clone> Partition<S, T> {
             });
         }
         check_truncation(&before, to, self.record.leader_epoch, self.record.unclean_epoch)?;
-        self.log.truncate_to(to, now_ms)?;
-        Ok(FetchedOutcome::Truncated(self.truncated(&before)))
+        let cut = self.log.truncate_to(to, now_ms);
+        // One that failed halfway may have taken something, too.
+        let truncation = self.truncated(&before);
+        cut?;
+        Ok(FetchedOutcome::Truncated(truncation))
     }
 
     /// The leader has nothing at the end of this log. Either its log starts behind: then what this one has was deleted
@@ -127,9 +130,12 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         if to <= before.log_end_offset {
             check_truncation(&before, to, self.record.leader_epoch, self.record.unclean_epoch)?;
         }
-        self.log.truncate_fully_and_start_at(to, now_ms)?;
+        let cut = self.log.truncate_fully_and_start_at(to, now_ms);
+        // One that failed halfway may have moved the log, too.
+        let truncation = self.truncated(&before);
+        cut?;
         self.start_moved(effects);
-        Ok(FetchedOutcome::StartedAnew(self.truncated(&before)))
+        Ok(FetchedOutcome::StartedAnew(truncation))
     }
 
     /// Takes the high watermark along after the log's end or start has moved.

@@ -142,8 +142,13 @@ impl Node {
     }
 
     pub fn fail_next_sync(&self) {
-        let (operation, effect) = (Operation::Sync, Failure::IoError);
-        self.storage.inject(Fault { operation, after: 0, name_ends_with: String::new(), effect });
+        self.fail(Operation::Sync, 0);
+    }
+
+    /// After so many that succeed, an operation fails.
+    pub fn fail(&self, operation: Operation, after: u64) {
+        let (name_ends_with, effect) = (String::new(), Failure::IoError);
+        self.storage.inject(Fault { operation, after, name_ends_with, effect });
     }
 
     pub fn free_disk(&self) {
