@@ -10,10 +10,12 @@
 //! ```
 //!
 //! The log never ends earlier because of it, so whoever counted on its end may go on to do so. Only committed records are
-//! written anew: below the high watermark all replicas hold the same batches, unless compaction has thinned them out.
+//! taken from elsewhere: below the high watermark all replicas hold the same batches, unless compaction has thinned them out.
+//! What a segment has behind that is kept as it is.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use taffrail_protocol::record_batch::{
     BatchError, BatchHeader, Batches, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, write_empty,
@@ -25,6 +27,7 @@ use crate::leader_epoch::LeaderEpochs;
 use crate::log::{Replacement, Rewrite};
 use crate::names::{CLEANED_SUFFIX, SegmentFile};
 use crate::rewritten;
+use crate::scan::{Check, Damage, Scan};
 use crate::segment::{Home, Segment};
 use crate::storage::{Storage, StorageFile};
 use crate::transaction_index;
@@ -78,6 +81,12 @@ pub enum RepairError {
         /// Which one is due there.
         expected: Option<i32>,
     },
+    /// What is behind the committed records is corrupt too, and nobody else is known to have it.
+    #[error("what is not committed yet is corrupt too: {reason}")]
+    Behind {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Which transactions were aborted would have to be found out, too.
     #[error(
         "a compacted log with transactions is not repaired (offset {offset}): have the replica made anew, by a \
@@ -89,6 +98,13 @@ pub enum RepairError {
     },
 }
 
+/// The end of the segment as it is, which is not committed yet.
+pub(crate) struct Rest<S: Storage> {
+    pub file: Arc<S::File>,
+    /// Where it begins in the file.
+    pub position: u64,
+}
+
 /// A segment that is being written anew.
 pub struct Repair<S: Storage> {
     pub(crate) home: Home<S>,
@@ -98,8 +114,12 @@ pub struct Repair<S: Storage> {
     pub(crate) segment: Option<Segment<S>>,
     /// Everything before is there, or was deleted.
     pub(crate) next_offset: i64,
-    /// Where the next segment begins.
+    /// Up to here the other replica's batches are taken: where the segment ends, or what is committed of it.
     pub(crate) end: i64,
+    /// What comes behind, which this replica keeps.
+    pub(crate) rest: Option<Rest<S>>,
+    /// Where the next segment begins.
+    pub(crate) segment_end: i64,
     pub(crate) is_first: bool,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) rewrite: Rewrite,
@@ -114,7 +134,7 @@ impl<S: Storage> Repair<S> {
 
     /// Where the segment ends.
     pub fn end_offset(&self) -> i64 {
-        self.end
+        self.segment_end
     }
 
     /// Takes batches from [`Repair::next_offset`] on, as they are; a batch that is cut off at the end is left out, and so is
@@ -225,12 +245,30 @@ impl<S: Storage> Repair<S> {
     /// When it is not complete.
     pub fn finish(mut self) -> Result<Replacement<S>, RepairError> {
         assert!(self.next_offset >= self.end, "it lacks what is behind offset {}", self.next_offset);
-        match self.complete() {
+        match self.copy_rest().and_then(|()| self.complete()) {
             Ok(segment) => Ok(Replacement { sources: vec![self.source], segment, rewrite: self.rewrite }),
             Err(error) => {
                 self.discard();
                 Err(error)
             }
+        }
+    }
+
+    /// Copies what is not committed yet out of the segment as it is.
+    fn copy_rest(&mut self) -> Result<(), RepairError> {
+        let Some(Rest { file, position }) = self.rest.take() else { return Ok(()) };
+        let path = self.home.path(SegmentFile::Log, self.source.base_offset);
+        let failed = |source| RepairError::Io { path: path.clone(), action: "reading", source };
+        let mut scan = Scan::new(&*file, position, self.source.size, Check::Checksum);
+        loop {
+            let found = match scan.next().map_err(failed)? {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(()),
+                Err(Damage { reason, .. }) => return Err(RepairError::Behind { reason }),
+            };
+            let mut bytes = vec![0; found.size as usize];
+            let read = file.read_at(&mut bytes, found.position).map_err(failed)?;
+            self.write(&bytes[..read], &[found.header])?;
         }
     }
 

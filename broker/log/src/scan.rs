@@ -32,6 +32,8 @@ pub(crate) struct Damage {
     /// Where the batch that is damaged begins; all before it is sound.
     pub position: u64,
     pub reason: String,
+    /// The file ends in the middle of it, as a write leaves it that was interrupted.
+    pub cut_short: bool,
     /// The message is whole, and of format 0 or 1: no damage but age.
     pub old_format: Option<i8>,
 }
@@ -101,7 +103,7 @@ impl<'a, F: StorageFile> Scan<'a, F> {
             self.floor = next_offset.unwrap_or(i64::MAX);
             return Ok(Ok(Some(found)));
         };
-        Ok(Err(Damage { position: self.position, reason, old_format: None }))
+        Ok(Err(Damage { position: self.position, reason, cut_short: size > left, old_format: None }))
     }
 
     /// Makes sure that the header at `position`, as far as the file has it, is in the buffer.
@@ -156,7 +158,9 @@ impl<'a, F: StorageFile> Scan<'a, F> {
     /// Tells a whole message of an older format from damage: refusing to open is right for the one, cutting for the
     /// other.
     fn damage_of(&mut self, error: &BatchError, left: u64) -> io::Result<Damage> {
-        let mut damage = Damage { position: self.position, reason: error.to_string(), old_format: None };
+        let cut_short = matches!(error, BatchError::Truncated { .. });
+        let reason = error.to_string();
+        let mut damage = Damage { position: self.position, reason, cut_short, old_format: None };
         let BatchError::UnsupportedMagic { magic: magic @ (0 | 1) } = *error else { return Ok(damage) };
         let mut front = [0; MAGIC_OFFSET];
         let bytes = self.fill()?;

@@ -273,7 +273,7 @@ impl<S: Storage> Segment<S> {
         let max_timestamp = self.max_timestamp(home)?;
         if from > size {
             let reason = format!("the index names position {from}, behind the end at {size}");
-            return Ok(Err(Damage { position: size, reason, old_format: None }));
+            return Ok(Err(Damage { position: size, reason, cut_short: false, old_format: None }));
         }
         let file = self.reader(home)?;
         let mut scan = Scan::new(&*file, from, size, Check::Header).with_floor(self.base_offset);
@@ -337,7 +337,7 @@ impl<S: Storage> Segment<S> {
                     let reason = "a batch is too far from its segment's base offset".to_owned();
                     return Ok((
                         next_offset,
-                        Some(Damage { position: found.position, reason, old_format: None }),
+                        Some(Damage { position: found.position, reason, cut_short: false, old_format: None }),
                     ));
                 }
                 Ok(Some(found)) => {

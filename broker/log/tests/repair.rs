@@ -160,7 +160,7 @@ fn the_active_segment_is_sealed_and_synced_first() {
     assert!(log.seal_segment_of(base, NOW).unwrap() && !log.seal_segment_of(base, NOW).unwrap());
     assert!(log.begin_repair(base, end, NOW).unwrap().is_none(), "it is not on the disk");
     log.flush(NOW).unwrap();
-    assert!(log.begin_repair(base, end - 1, NOW).unwrap().is_none(), "it is not committed");
+    assert!(log.begin_repair(base, base, NOW).unwrap().is_none(), "nothing of it is committed");
     let repair = log.begin_repair(base, end, NOW).unwrap().unwrap();
     assert!(log.begin_repair(base, end, NOW).unwrap().is_none(), "somebody is at it");
     repair.discard();
@@ -169,6 +169,37 @@ fn the_active_segment_is_sealed_and_synced_first() {
 
 fn config_of_one_more() -> LogConfig {
     LogConfig { segment_bytes: 500, ..config() }
+}
+
+#[test]
+fn what_is_not_committed_is_kept_as_it_is() {
+    let (_, bytes) = leader();
+    for flipped_at in [70, 470] {
+        let (storage, mut log) = follower(small(), &bytes);
+        let base = log.segment_base_offsets().nth(1).unwrap();
+        let next = log.segment_base_offsets().nth(2).unwrap();
+        let second = BatchView::first_in(&fetch(&bytes, base, usize::MAX)).unwrap().header().next_offset();
+        assert!(second < next, "there is more in it");
+        flip(&storage, base, flipped_at);
+        let is_behind = log.check_batch(base).unwrap().is_none();
+        assert_eq!(is_behind, flipped_at == 470);
+        let mut repair = log.begin_repair(base, second, NOW).unwrap().unwrap();
+        fill(
+            &mut repair,
+            &fetch(&bytes, 0, bytes.len() - fetch(&bytes, second, usize::MAX).len()),
+            usize::MAX,
+        )
+        .unwrap();
+        assert_eq!(repair.end_offset(), next);
+        match repair.finish() {
+            Ok(replacement) => {
+                assert!(matches!(log.replace_segments(replacement), Ok(Replaced::InPlace)));
+                assert_eq!(everything(&mut log), bytes);
+            }
+            Err(error) => assert!(is_behind && matches!(error, RepairError::Behind { .. }), "{error}"),
+        }
+        assert_eq!(is_sound(&mut log), !is_behind);
+    }
 }
 
 #[test]

@@ -218,7 +218,12 @@ impl LeaderState {
 
     fn wished(&self, at: &Standpoint) -> Vec<Member> {
         let stays = self.isr.committed().members().iter().copied().filter(|member| self.stays(*member, at));
-        let joins = self.followers.iter().filter(|follower| self.joins(follower, at));
+        let mut joins: Vec<_> = self.followers.iter().filter(|follower| self.joins(follower, at)).collect();
+        // A proposal is refused for any one of its members: who was refused is proposed by itself, and keeps nobody out.
+        if let Some(least) = joins.iter().map(|follower| follower.refusals()).min() {
+            joins.retain(|follower| follower.refusals() == least);
+            joins.truncate(if least > 0 { 1 } else { joins.len() });
+        }
         let mut wished: Vec<Member> = stays.collect();
         for follower in joins {
             // Its former life gives way: no broker is in an ISR twice.

@@ -125,6 +125,11 @@ impl Progress {
             && now_ms >= self.refused_until_ms
     }
 
+    /// How often its addition was refused since it was in the ISR last.
+    pub fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
     /// Its addition was refused: not again at once.
     pub fn refused(&mut self, now_ms: i64) {
         self.refused_until_ms = now_ms + (REFUSED_PAUSE_MS << self.refusals.min(MOST_DOUBLINGS));

@@ -98,6 +98,7 @@ impl<S: Storage> Log<S> {
             is_lost.then(|| Damage {
                 position,
                 reason: format!("it cannot be read: {error}"),
+                cut_short: false,
                 old_format: None,
             })
         };

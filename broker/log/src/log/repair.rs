@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::error::Poisoned;
-use crate::repair::Repair;
+use crate::repair::{Repair, Rest};
 use crate::segment::Segment;
 use crate::storage::Storage;
 
@@ -29,8 +29,8 @@ impl<S: Storage> Log<S> {
         self.segments[first..=last].iter().map(|segment| segment.base_offset).collect()
     }
 
-    /// Begins to write the segment at `base_offset` anew, which is sealed, on the disk and below the high watermark. `None`
-    /// where it is not, or while segments of the log are written anew already. What compaction has done counts for nothing
+    /// Begins to write the segment at `base_offset` anew, which is sealed and on the disk. `None` where it is not, or nothing of
+    /// it is committed, or while segments of the log are written anew already. What compaction has done counts for nothing
     /// from now on: the other replica's may not have come so far.
     ///
     /// # Errors
@@ -45,10 +45,12 @@ impl<S: Storage> Log<S> {
         let index = self.segment_of(base_offset);
         let is_it = self.segments[index].base_offset == base_offset;
         let Some(next) = self.segments.get(index + 1).filter(|_| is_it) else { return Ok(None) };
-        let end = next.base_offset;
-        if end > high_watermark.min(self.recovery_point) {
+        let segment_end = next.base_offset;
+        let end = segment_end.min(high_watermark);
+        if segment_end > self.recovery_point || end <= base_offset.max(self.log_start_offset) {
             return Ok(None);
         }
+        let Some(rest) = self.rest_of(index, end, segment_end) else { return Ok(None) };
         let Some(rewrite) = self.begin_rewrite(false) else { return Ok(None) };
         self.cleaned_to = 0;
         Ok(Some(Repair {
@@ -58,10 +60,28 @@ impl<S: Storage> Log<S> {
             segment: None,
             next_offset: base_offset.max(self.log_start_offset),
             end,
+            rest,
+            segment_end,
             is_first: index == 0,
             epochs: self.epochs.clone(),
             rewrite,
             now_ms,
         }))
+    }
+
+    /// What a segment has from `offset` on, where that is not its end; `None` if it cannot be found.
+    fn rest_of(&mut self, index: usize, offset: i64, segment_end: i64) -> Option<Option<Rest<S>>> {
+        if offset >= segment_end {
+            return Some(None);
+        }
+        match self.segments[index].locate(&self.home, offset).ok()?.ok()? {
+            Some(found) if found.header.base_offset >= offset => {
+                let file = self.segments[index].reader(&self.home).ok()?;
+                Some(Some(Rest { file, position: found.position }))
+            }
+            Some(_) => None,
+            // The last records of a compacted segment may be gone.
+            None => Some(None),
+        }
     }
 }

@@ -104,7 +104,8 @@ impl<S: Storage> Log<S> {
         let read = file.read_at(&mut bytes, found.position).map_err(|error| self.cannot_read(error))?;
         bytes.truncate(read);
         let damaged = |reason: String| {
-            let damage = crate::scan::Damage { position: found.position, reason, old_format: None };
+            let damage =
+                crate::scan::Damage { position: found.position, reason, cut_short: false, old_format: None };
             self.damaged(segment.base_offset, damage)
         };
         let view = BatchView::new(&bytes).map_err(|error| damaged(error.to_string()))?;

@@ -172,6 +172,8 @@ pub struct RecoveryReport {
     pub truncated_bytes: u64,
     /// Why the end was cut off, if it was.
     pub truncation_reason: Option<String>,
+    /// What was cut off is more than a write that was interrupted leaves: where no power was lost, the disk has.
+    pub lost_whole_batches: bool,
 }
 
 impl RecoveryReport {

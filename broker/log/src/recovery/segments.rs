@@ -348,6 +348,7 @@ impl<S: Storage> Recovery<'_, S> {
         segment.cut(self.home).doing("cutting off a torn batch")?;
         self.report.truncated_bytes += size - segment.size;
         self.report.truncation_reason = Some(damage.reason);
+        self.report.lost_whole_batches |= !damage.cut_short;
         self.report.note(Finding::TornTail, SegmentFile::Log.name(segment.base_offset));
         Ok(())
     }
@@ -362,6 +363,7 @@ impl<S: Storage> Recovery<'_, S> {
         for segment in segments.drain(index..).rev() {
             let name = SegmentFile::Log.name(segment.base_offset);
             self.report.truncated_bytes += segment.size;
+            self.report.lost_whole_batches |= finding == Finding::BehindTornTail && segment.size > 0;
             segment.remove(self.home).doing(&format!("removing {name}"))?;
             self.report.note(finding, name);
         }

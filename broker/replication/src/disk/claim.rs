@@ -36,15 +36,24 @@ pub struct DirFate {
     pub short: Vec<ShortLog>,
 }
 
-/// A log that ends below the high watermark that was written down for it.
+/// A log that ends before it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShortLog {
     /// Whose it is.
     pub partition: TopicPartition,
     /// Where the log ends.
     pub log_end_offset: i64,
-    /// Where committed records ended when they were last written down.
-    pub high_watermark: i64,
+    /// How that is known.
+    pub missing: Missing,
+}
+
+/// What a log lacks that it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// Committed records, which ended here when that was last written down.
+    Committed(i64),
+    /// Something behind a batch that is damaged, for this reason. While the machine ran on, no write leaves that: the disk does.
+    Damaged(String),
 }
 
 /// What is stated, and the incarnation that goes with it.
@@ -119,10 +128,14 @@ pub fn reasons(dirs: &[(PathBuf, Option<DirFate>)]) -> Vec<String> {
             reasons.push(format!("{path} cannot be opened"));
             continue;
         };
-        for ShortLog { partition, log_end_offset, high_watermark } in &dir.short {
-            reasons.push(format!(
-                "{partition} in {path} ends at offset {log_end_offset}, and records up to {high_watermark} were committed"
-            ));
+        for ShortLog { partition, log_end_offset, missing } in &dir.short {
+            let why = match missing {
+                Missing::Committed(high_watermark) => {
+                    format!("and records up to {high_watermark} were committed")
+                }
+                Missing::Damaged(reason) => format!("as what was behind is damaged: {reason}"),
+            };
+            reasons.push(format!("{partition} in {path} ends at offset {log_end_offset}, {why}"));
         }
         if dir.short.is_empty() && dir.claim() == LogClaim::Unclean {
             reasons.push(match &dir.note {
@@ -151,7 +164,8 @@ mod tests {
     fn fate(marked: Option<u64>, noted: Option<(&str, u64)>, short: bool) -> DirFate {
         let note = noted.map(|(id, incarnation)| DiskNote { boot: boot(id), incarnation });
         let partition = TopicPartition::new("t", 0);
-        let short = short.then_some(ShortLog { partition, log_end_offset: 5, high_watermark: 9 });
+        let short =
+            short.then_some(ShortLog { partition, log_end_offset: 5, missing: Missing::Committed(9) });
         let short = short.into_iter().collect();
         DirFate { clean: marked.is_some(), marked, note, today: boot("today"), short }
     }

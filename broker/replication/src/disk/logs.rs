@@ -16,12 +16,12 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use taffrail_control::session::{HeldPartition, LogClaim, Member, PartitionRecord};
 use taffrail_log::{
     CheckpointError, Log, LogConfig, LogDir, LogDirError, OpenError, RecoveryReport, Storage, TopicPartition,
-    remove_dir,
+    names::PARTITION_METADATA, remove_dir,
 };
 use taffrail_protocol::Uuid;
 
 use super::DiskError;
-use super::claim::ShortLog;
+use super::claim::{Missing, ShortLog};
 use super::moving::end_moves;
 use super::opening::{Fresh, NamedDir, OnDisk, Opening, opening};
 use super::served_dir::ServedDir;
@@ -31,14 +31,26 @@ pub use super::served_dir::Stray;
 /// Logs that were opened before the broker registered, so that it can state what its disks are worth.
 pub type RecoveredLogs<S> = BTreeMap<TopicPartition, (Log<S>, RecoveryReport)>;
 
-/// The logs that end before records that were known to be committed (rule 28).
+/// The logs that end before records that were known to be committed, or whose end was damaged by more than a write that was
+/// interrupted (rule 28).
 pub fn short_logs<S: Storage>(dir: &LogDir<S>, recovered: &RecoveredLogs<S>) -> Vec<ShortLog> {
-    let short = recovered.iter().filter_map(|(partition, (log, _))| {
+    let short = recovered.iter().filter_map(|(partition, (log, report))| {
         let (log_end_offset, high_watermark) = (log.log_end_offset(), dir.high_watermark(partition));
-        let partition = partition.clone();
-        (log_end_offset < high_watermark).then_some(ShortLog { partition, log_end_offset, high_watermark })
+        let damaged = report.truncation_reason.clone().filter(|_| report.lost_whole_batches);
+        let committed = (log_end_offset < high_watermark).then_some(Missing::Committed(high_watermark));
+        let missing = committed.or(damaged.map(Missing::Damaged))?;
+        Some(ShortLog { partition: partition.clone(), log_end_offset, missing })
     });
     short.collect()
+}
+
+/// Whether a record's ISR or ELR names this broker, in whichever incarnation.
+fn names(record: &PartitionRecord, me: Member) -> bool {
+    record.isr.iter().chain(&record.elr).any(|member| member.broker_id == me.broker_id)
+}
+
+fn is_taken_back(verdict: Opening) -> bool {
+    matches!(verdict, Opening::Fresh(Fresh::TakeBack) | Opening::SetAside(Fresh::TakeBack))
 }
 
 /// The settings that a log is recovered with while its topic's are not known: gaps are left alone, as compaction makes
@@ -304,9 +316,40 @@ impl<S: Storage> ReplicaLogs<S> {
             }
             (Opening::Open, None) => unreachable!("only a directory that is there is opened"),
         };
+        let damaged =
+            |log: &OpenedLog<S>| log.report.as_ref().is_some_and(|report| report.lost_whole_batches);
+        let log = match log {
+            Some(log) if is_taken_back(verdict) && damaged(&log) && names(record, self.me) => {
+                self.put_back(log, &partition, unique, now_ms)?;
+                return Ok(Opened { verdict: Opening::Fresh(Fresh::Missing), set_aside, log: None });
+            }
+            log => log,
+        };
         let led_in = self.dirs.iter().filter_map(|served| served.state.lock().epochs.led_in(record)).max();
         let log = log.map(|log| OpenedLog { led_in, ..log });
         Ok(Opened { verdict, set_aside, log })
+    }
+
+    /// A log that was taken back has lost what others count on: it is set aside again, without its topic's id, so that nobody
+    /// takes it back once more when it is cut and looks sound.
+    fn put_back(
+        &self,
+        log: OpenedLog<S>,
+        partition: &TopicPartition,
+        unique: Uuid,
+        now_ms: i64,
+    ) -> Result<(), LogsError> {
+        let dir = log.log.dir().to_owned();
+        drop(log);
+        let Some(home) = self.holding(&dir) else { return Ok(()) };
+        let removed = self.storage().remove_file(&dir.join(PARTITION_METADATA));
+        removed.map_err(|source| LogDirError::Io {
+            path: dir,
+            action: "removing partition.metadata of a log that is damaged",
+            source,
+        })?;
+        home.set_aside(partition, unique, now_ms)?;
+        Ok(())
     }
 
     /// What is on the disks for a partition's name, and the directory that has it.
@@ -625,7 +668,9 @@ pub enum LogsStartError {
 mod tests {
     use super::*;
     use crate::disk::test_support::record;
+    use taffrail_log::storage::{Access, StorageFile};
     use taffrail_log::{MemoryStorage, MetaProperties, OpenMode};
+    use taffrail_protocol::record_batch::{BatchBuilder, Compression};
 
     const ME: Member = Member { broker_id: 1, incarnation: 9 };
 
@@ -812,6 +857,35 @@ mod tests {
         assert_eq!(given_up(&logs, 9_999, true), [], "a log is being opened");
         drop(opening);
         assert_eq!(given_up(&logs, 9_999, true).len(), 1);
+    }
+
+    #[test]
+    fn a_log_that_is_taken_back_damaged_is_missing_where_it_is_counted_on() {
+        for (is_damaged, is_named) in [(true, true), (true, false), (false, true)] {
+            let storage = MemoryStorage::new();
+            let logs = logs(&storage);
+            let mut log = open(&logs, &of_topic(1, 1), 1).log.unwrap().log;
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.append(0, None, Some(b"value"), &[]);
+            log.append_as_follower(&builder.build().unwrap(), 0).unwrap();
+            drop(log);
+            let stray = logs.set_aside(&TopicPartition::new("t", 0), Uuid([5; 16]), 0).unwrap();
+            if is_damaged {
+                let segment = stray.join("00000000000000000000.log");
+                let file = storage.open(&segment, Access::Write).unwrap();
+                file.write_all_at(b"!", file.size().unwrap() - 2).unwrap();
+            }
+            let isr = if is_named { vec![ME] } else { Vec::new() };
+            let record = PartitionRecord { isr, leader_epoch: 4, ..of_topic(1, 1) };
+            let is_missing = is_damaged && is_named;
+            // Nor is it taken back later, when it was cut.
+            for unique in [2, 3] {
+                let opened = open(&logs, &record, unique);
+                let end = opened.log.map(|log| log.log.log_end_offset());
+                assert_eq!(end, (!is_missing).then_some(i64::from(!is_damaged)), "{is_damaged} {is_named}");
+                assert_eq!(opened.verdict == Opening::Fresh(Fresh::Missing), is_missing);
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@
 //! | names it as leader of an unclean election | none | none | Create |
 //! | the first, in this incarnation, or never acted on by disks that kept all | none | none | Create |
 //! | any other | none | none | Missing |
+//!
+//! A log that is taken back and turns out to be damaged, where the ISR or ELR names the broker, is Missing: it is set aside for
+//! good.
 
 use taffrail_control::session::{LogClaim, Member, PartitionRecord};
 use taffrail_protocol::Uuid;

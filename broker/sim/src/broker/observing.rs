@@ -1,5 +1,7 @@
 //! What the checks are shown of a replica, after each step of it.
 
+use std::collections::BTreeMap;
+
 use taffrail_log::{MemoryStorage, StorageFile};
 use taffrail_protocol::record_batch::Batches;
 use taffrail_replication::partition::Partition;
@@ -50,6 +52,12 @@ pub fn batches_in(partition: &mut Partition<MemoryStorage, Token>, from: i64, to
     batches
 }
 
+/// With what was in batches whose bits have flipped since. They are there all the same: who reads them finds out.
+pub fn made_whole(whole: &BTreeMap<(Tp, i64), Batch>, tp: Tp, batches: Vec<Batch>) -> Vec<Batch> {
+    let flipped = |batch: &Batch| whole.get(&(tp, batch.base_offset)).filter(|_| batch.is_corrupt());
+    batches.into_iter().map(|batch| flipped(&batch).cloned().unwrap_or(batch)).collect()
+}
+
 impl World {
     /// Shows a replica to the checks.
     pub fn observe(&mut self, id: i32, tp: Tp) {
@@ -74,13 +82,7 @@ impl World {
         if let Some(last) = news.as_ref().and_then(|news| news.last()) {
             replica.seen = last.next_offset;
         }
-        // A batch whose bits have flipped is there all the same: who reads it finds out.
-        let whole = &self.whole;
-        let made_whole = |batches: Vec<Batch>| -> Vec<Batch> {
-            let flipped = |batch: &Batch| whole.get(&(tp, batch.base_offset)).filter(|_| batch.is_corrupt());
-            batches.into_iter().map(|batch| flipped(&batch).cloned().unwrap_or(batch)).collect()
-        };
-        let news = news.map(made_whole);
+        let news = news.map(|news| made_whole(&self.whole, tp, news));
         let checks = &mut self.checks;
         let mut checked = vec![
             checks.epochs.holds(id, life, tp, (creation, partition_epoch)),
@@ -96,7 +98,7 @@ impl World {
                 Ok(false) => {}
                 Ok(true) => {
                     let end = partition.log().log_end_offset();
-                    let all = made_whole(batches_in(partition, start, end));
+                    let all = made_whole(&self.whole, tp, batches_in(partition, start, end));
                     let deleted = checks.log_starts.decided(tp);
                     checked.push(checks.committed.leads(&who, tp, led, deleted, &all));
                 }
