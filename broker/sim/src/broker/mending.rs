@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// The most that is fetched at a time.
 const MAX_BYTES: u32 = 700;
+/// So many steps of a repair are made at a time, at most: logs have many small segments.
+const STEPS: u64 = 20;
 /// Bytes of a batch before its records.
 const HEADER_BYTES: u64 = 61;
 
@@ -86,6 +88,12 @@ impl World {
 
     /// Goes on with a repair, or begins one.
     pub fn mend(&mut self, id: i32) {
+        for _ in 0..self.flip_rng.between(1, STEPS) {
+            self.mend_on(id);
+        }
+    }
+
+    fn mend_on(&mut self, id: i32) {
         let serving = self.brokers.get_mut(&id).and_then(|broker| broker.serving_mut());
         let Some(serving) = serving else { return };
         match serving.mending.take() {
