@@ -355,6 +355,34 @@ fn rule_10_a_refused_proposal_is_followed_by_the_old_isr_which_makes_it_void() {
     assert_eq!(isr_of(&mut a), [A, B, C]);
 }
 
+#[test]
+fn rule_10_who_is_refused_keeps_nobody_else_out() {
+    let mut a = Node::new(A);
+    a.assign(with_isr(record(A, 0, 3), &[A]));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    assert_eq!(isr_of(&mut a), [A, C]);
+    // While the leader waits for a newer record both catch up.
+    a.partition.isr_refused(a.now, 3, IsrRefusal::StaleEpoch, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A]);
+    a.partition.isr_refused(a.now, 3, IsrRefusal::StaleEpoch, &mut a.effects);
+    ask(&mut a, &fetch(B, 0, -1, 0));
+    ask(&mut a, &fetch(C, 0, -1, 0));
+    a.now += 2_000;
+    a.partition.tick(a.now, &mut a.effects);
+    assert_eq!(isr_of(&mut a), [A, B, C]);
+    // The controller will not have B, whose log has failed, and does not tell whom.
+    let mut refuse = |epoch: i32, next: &[Member]| {
+        a.partition.isr_refused(a.now, epoch, IsrRefusal::Ineligible, &mut a.effects);
+        assert_eq!(isr_of(&mut a), [A]);
+        a.assign(with_isr(record(A, 0, epoch + 1), &[A]));
+        a.now += 600;
+        a.partition.tick(a.now, &mut a.effects);
+        assert_eq!(isr_of(&mut a), next);
+    };
+    refuse(3, &[A, B]);
+    refuse(4, &[A, C]);
+}
+
 /// A leads epoch 0 with B, has committed four records, and is given the record of that once more: C is not in sync.
 fn leads_again(give_up: impl FnOnce(&mut Node)) -> (Node, Node, PartitionRecord) {
     let (mut a, mut b, _) = three();
