@@ -43,7 +43,9 @@ pub fn in_order(
             );
             return Err(Violation::new("producers", text));
         }
-        last.insert(producer, (offset, before.map_or(number, |before| before.max(number))));
+        // What an idempotent producer sends anew goes on from there.
+        let known = before.filter(|_| !idempotent).map_or(number, |before| before.max(number));
+        last.insert(producer, (offset, known));
     }
     Ok(())
 }
@@ -78,6 +80,15 @@ mod tests {
             assert_eq!(in_order(&committed, tp, 0, |_| Some(false)).is_ok(), plain, "{numbers:?}");
             let forgotten = in_order(&committed, tp, 9, |_| Some(true));
             assert_eq!(forgotten.is_ok(), plain, "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn an_idempotent_producer_that_was_forgotten_goes_on_from_what_it_sends_anew() {
+        for (numbers, fits) in [(&[0, 1, 0, 1, 2][..], true), (&[0, 1, 0, 2], false), (&[0, 1, 0, 0], false)]
+        {
+            let (committed, tp) = committed(numbers);
+            assert_eq!(in_order(&committed, tp, 2, |_| Some(true)).is_ok(), fits, "{numbers:?}");
         }
     }
 }
