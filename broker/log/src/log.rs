@@ -19,7 +19,7 @@ mod truncate;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use taffrail_protocol::Uuid;
@@ -112,7 +112,8 @@ pub struct Log<S: Storage> {
     cleaned_to: i64,
     /// Shared with the sweeps that are under way.
     deleted: Arc<Mutex<delete::Deleted>>,
-    rewrite: replace::RewriteUnderWay,
+    /// The claim of the [`Rewrite`] that is under way, if there is one.
+    rewrite: Weak<()>,
     /// Set between the first and the last step of closing.
     closing: Option<flush::Closing>,
     poisoned: Option<Poisoned>,
@@ -169,7 +170,7 @@ impl<S: Storage> Log<S> {
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
-            rewrite: replace::RewriteUnderWay::default(),
+            rewrite: Weak::new(),
             closing: None,
             poisoned: None,
             home,
@@ -231,7 +232,7 @@ impl<S: Storage> Log<S> {
             last_flush_ms: now_ms,
             cleaned_to: 0,
             deleted: Arc::default(),
-            rewrite: replace::RewriteUnderWay::default(),
+            rewrite: Weak::new(),
             closing: None,
             poisoned: None,
         })

@@ -228,9 +228,7 @@ impl<S: Storage> Repair<S> {
                 Some(segment) => segment,
                 None => segment.insert(Segment::create(&home, base_offset, now_ms)?),
             };
-            let position = segment.size;
-            segment.writer(&home)?.write_all_at(bytes, position)?;
-            headers.iter().try_for_each(|header| segment.note(&home, header, config))
+            segment.append(&home, bytes, headers.iter().copied(), config)
         };
         let path = || home.path(SegmentFile::Log, base_offset);
         write().map_err(|source| RepairError::Io { path: path(), action: "writing", source })

@@ -112,6 +112,19 @@ impl<S: Storage> Segment<S> {
         }
     }
 
+    /// Appends whole batches, of which these are the headers.
+    pub fn append(
+        &mut self,
+        home: &Home<S>,
+        bytes: &[u8],
+        headers: impl IntoIterator<Item = BatchHeader>,
+        config: &LogConfig,
+    ) -> io::Result<()> {
+        let position = self.size;
+        self.writer(home)?.write_all_at(bytes, position)?;
+        headers.into_iter().try_for_each(|header| self.note(home, &header, config))
+    }
+
     /// Takes note of a batch that was written at the end.
     pub fn note(&mut self, home: &Home<S>, header: &BatchHeader, config: &LogConfig) -> io::Result<()> {
         let position = self.size;

@@ -250,6 +250,7 @@ fn a_torn_tail_is_cut_off_wherever_it_is_torn() {
         write(&storage, &path, &whole[..len]);
         let (mut log, report) = reopen(&storage, small(), 0);
         assert_eq!(report.found(Finding::TornTail), len > batch, "{len}");
+        assert!(!report.lost_whole_batches, "a write that was interrupted leaves that");
         assert_eq!(report.truncated_bytes, (len - batch) as u64);
         assert_eq!(log.log_end_offset(), 26);
         assert_eq!(everything(&mut log), all[..all.len() - batch]);
@@ -291,6 +292,9 @@ fn zeros_and_flipped_bits_at_the_end_are_cut_off() {
         let higher_offset = (batch..batch + 8).contains(&index) && !report.found(Finding::TornTail);
         assert!(higher_offset || report.found(Finding::TornTail), "byte {index}");
         assert!(higher_offset || log.log_end_offset() == 26, "byte {index}");
+        // A length that reaches behind the file's end looks like a write that was interrupted.
+        let looks_torn = (batch + 8..batch + 12).contains(&index);
+        assert!(higher_offset || looks_torn || report.lost_whole_batches, "byte {index}");
     }
 }
 
@@ -303,6 +307,7 @@ fn segments_behind_a_torn_one_go() {
     write(&storage, &path, &whole[..whole.len() - 1]);
     let (mut log, report) = reopen(&storage, small(), 8);
     assert!(report.found(Finding::TornTail) && report.found(Finding::BehindTornTail));
+    assert!(report.lost_whole_batches, "those behind were whole");
     assert_eq!(log.log_end_offset(), 14);
     let left = everything(&mut log);
     assert_eq!(left, all[..left.len()]);

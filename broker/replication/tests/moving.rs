@@ -647,10 +647,8 @@ fn every_crash_point_leaves_one_log_with_all_records_and_its_start() {
     assert!(stayed > 20 && moved > 20, "{stayed} stayed, {moved} moved");
 }
 
-#[test]
-fn a_log_that_was_about_to_give_way_is_taken_where_the_other_directory_is_missing() {
-    let (mut rig, mut moving, before) = about_to_move();
-    // It dies when the target has the log, and before the source's is renamed.
+/// The process dies when the target has the log, and before the source's is renamed.
+fn dies_with_both(mut rig: Rig, mut moving: Move<MemoryStorage>) -> MemoryStorage {
     let fault = Fault {
         operation: Operation::Rename,
         after: 0,
@@ -661,6 +659,13 @@ fn a_log_that_was_about_to_give_way_is_taken_where_the_other_directory_is_missin
     assert!(matches!(rig.place(&mut moving).unwrap(), Placed::Moved { former: None, trouble: Some(_) }));
     let Rig { storage, logs, replica, .. } = rig;
     drop((logs, replica, moving));
+    storage
+}
+
+#[test]
+fn a_log_that_was_about_to_give_way_is_taken_where_the_other_directory_is_missing() {
+    let (rig, moving, before) = about_to_move();
+    let storage = dies_with_both(rig, moving);
     assert!(storage.list(Path::new("/a/t-0")).is_ok() && storage.list(Path::new("/b/t-0")).is_ok());
     let logs = logs_in(&storage, &["/a"]).unwrap();
     let rig = Rig::on(storage, logs, config());
@@ -674,17 +679,8 @@ fn a_log_that_was_about_to_give_way_is_taken_where_the_other_directory_is_missin
 
 #[test]
 fn a_log_that_was_about_to_give_way_goes_when_its_directory_comes_back_later() {
-    let (mut rig, mut moving, before) = about_to_move();
-    let fault = Fault {
-        operation: Operation::Rename,
-        after: 0,
-        name_ends_with: "/a/t-0".into(),
-        effect: Effect::IoError,
-    };
-    rig.storage.inject(fault);
-    rig.place(&mut moving).unwrap();
-    let Rig { storage, logs, replica, .. } = rig;
-    drop((logs, replica, moving));
+    let (rig, moving, before) = about_to_move();
+    let storage = dies_with_both(rig, moving);
     let mut rig = {
         let logs = logs_in(&storage, &["/b"]).unwrap();
         Rig::on(storage, logs, config())

@@ -21,7 +21,7 @@ use taffrail_replication::disk::logs::{
     ReplicaLogs, Stray, recovery_config, short_logs,
 };
 use taffrail_replication::disk::moving::{Move, MoveError, Placed};
-use taffrail_replication::disk::opening::{Fresh, Opening};
+use taffrail_replication::disk::opening::Opening;
 use taffrail_replication::partition::{Effects, Partition};
 
 use crate::boot::{self, BootError};
@@ -188,7 +188,7 @@ impl Replicas {
         if let Some(report) = report {
             tell_findings(&partition, &report);
         }
-        if matches!(opened.verdict, Opening::SetAside(Fresh::TakeBack) | Opening::Fresh(Fresh::TakeBack)) {
+        if opened.verdict.takes_back() {
             tracing::info!("{partition} is assigned to this broker again; its old log is taken back");
         }
         self.dirs.forget_preferred(&partition);

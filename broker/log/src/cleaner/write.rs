@@ -8,7 +8,7 @@ use super::filter::Scratch;
 use super::{Pace, Stopped};
 use crate::config::LogConfig;
 use crate::segment::{Home, Segment};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::Storage;
 
 /// Batches on their way into a file. The buffer is used again.
 pub(super) struct Output {
@@ -57,11 +57,7 @@ impl Output {
         pace: &mut impl Pace,
     ) -> Result<(), WriteError> {
         pace.spend(self.bytes.len() as u64)?;
-        let position = segment.size;
-        segment.writer(home)?.write_all_at(&self.bytes, position)?;
-        for header in self.headers.drain(..) {
-            segment.note(home, &header, config)?;
-        }
+        segment.append(home, &self.bytes, self.headers.drain(..), config)?;
         self.bytes.clear();
         Ok(())
     }

@@ -89,7 +89,7 @@ impl<S: Storage> Log<S> {
         })
     }
 
-    /// A compaction that began with `generation` has come to its end, at `offset`. Where records were taken back meanwhile
+    /// A compaction has come to its end, at `offset`. Where records were taken back meanwhile
     /// it counts up to the log's end.
     pub fn note_cleaned(&mut self, offset: i64) {
         self.cleaned_to = offset.min(self.log_end_offset);

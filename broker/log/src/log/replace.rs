@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::Log;
 use crate::cleaner::plan::SegmentState;
@@ -24,10 +24,6 @@ pub(crate) struct Rewrite {
     /// Whether records are lost by it, as the topic wants it to be.
     compacts: bool,
 }
-
-/// The [`Rewrite`] of a log that is under way, if there is one.
-#[derive(Default)]
-pub(super) struct RewriteUnderWay(Weak<()>);
 
 /// Some segments and what is to take their place: one, which waits under `.swap`.
 pub struct Replacement<S: Storage> {
@@ -63,17 +59,17 @@ impl<S: Storage> Unwanted<S> {
 impl<S: Storage> Log<S> {
     /// Claims the writing anew of segments; `None` while somebody else has it.
     pub(super) fn begin_rewrite(&mut self, compacts: bool) -> Option<Rewrite> {
-        if self.rewrite.0.strong_count() > 0 {
+        if self.rewrite.strong_count() > 0 {
             return None;
         }
         let claim = Arc::new(());
-        self.rewrite = RewriteUnderWay(Arc::downgrade(&claim));
+        self.rewrite = Arc::downgrade(&claim);
         Some(Rewrite { claim, dir: self.home.dir.clone(), generation: self.generation, compacts })
     }
 
     /// Whether the log is the one that `rewrite` began with, and nothing was taken back from it since.
     fn is_current(&self, rewrite: &Rewrite) -> bool {
-        let is_its_own = std::ptr::eq(self.rewrite.0.as_ptr(), Arc::as_ptr(&rewrite.claim));
+        let is_its_own = std::ptr::eq(self.rewrite.as_ptr(), Arc::as_ptr(&rewrite.claim));
         // A topic that keeps all records by now loses none any more.
         let is_wanted = self.config.compact || !rewrite.compacts;
         is_its_own && is_wanted && rewrite.generation == self.generation

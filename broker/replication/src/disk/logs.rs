@@ -23,7 +23,7 @@ use taffrail_protocol::Uuid;
 use super::DiskError;
 use super::claim::{Missing, ShortLog};
 use super::moving::end_moves;
-use super::opening::{Fresh, NamedDir, OnDisk, Opening, opening};
+use super::opening::{Fresh, NamedDir, OnDisk, Opening, named_in, opening};
 use super::served_dir::ServedDir;
 
 pub use super::served_dir::Stray;
@@ -42,15 +42,6 @@ pub fn short_logs<S: Storage>(dir: &LogDir<S>, recovered: &RecoveredLogs<S>) -> 
         Some(ShortLog { partition: partition.clone(), log_end_offset, missing })
     });
     short.collect()
-}
-
-/// Whether a record's ISR or ELR names this broker, in whichever incarnation.
-fn names(record: &PartitionRecord, me: Member) -> bool {
-    record.isr.iter().chain(&record.elr).any(|member| member.broker_id == me.broker_id)
-}
-
-fn is_taken_back(verdict: Opening) -> bool {
-    matches!(verdict, Opening::Fresh(Fresh::TakeBack) | Opening::SetAside(Fresh::TakeBack))
 }
 
 /// The settings that a log is recovered with while its topic's are not known: gaps are left alone, as compaction makes
@@ -319,7 +310,7 @@ impl<S: Storage> ReplicaLogs<S> {
         let damaged =
             |log: &OpenedLog<S>| log.report.as_ref().is_some_and(|report| report.lost_whole_batches);
         let log = match log {
-            Some(log) if is_taken_back(verdict) && damaged(&log) && names(record, self.me) => {
+            Some(log) if verdict.takes_back() && damaged(&log) && named_in(record, self.me).is_some() => {
                 self.put_back(log, &partition, unique, now_ms)?;
                 return Ok(Opened { verdict: Opening::Fresh(Fresh::Missing), set_aside, log: None });
             }

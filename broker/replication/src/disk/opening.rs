@@ -57,6 +57,13 @@ pub enum Opening {
     Fresh(Fresh),
 }
 
+impl Opening {
+    /// Whether a log that was moved aside is the partition's again.
+    pub fn takes_back(self) -> bool {
+        matches!(self, Self::Fresh(Fresh::TakeBack) | Self::SetAside(Fresh::TakeBack))
+    }
+}
+
 /// Where a replica without a directory of its own gets its log from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fresh {
@@ -81,14 +88,18 @@ pub fn opening(record: &PartitionRecord, me: Member, disk: &OnDisk) -> Opening {
     }
 }
 
+/// The member of the ISR or ELR that is this broker, in whichever incarnation.
+pub(super) fn named_in(record: &PartitionRecord, me: Member) -> Option<&Member> {
+    record.isr.iter().chain(&record.elr).find(|member| member.broker_id == me.broker_id)
+}
+
 fn fresh(record: &PartitionRecord, me: Member, disk: &OnDisk) -> Fresh {
     if disk.stray {
         return Fresh::TakeBack;
     }
     // By id and not by incarnation: an earlier life's place may be carried over to this one (rule 17), and an empty log
     // made now would be taken for the one that is missing.
-    let named = record.isr.iter().chain(&record.elr).find(|member| member.broker_id == me.broker_id);
-    let Some(named) = named else { return Fresh::Create };
+    let Some(named) = named_in(record, me) else { return Fresh::Create };
     let decided = record.leader == Some(me) && record.unclean_epoch == Some(record.leader_epoch);
     let never_made = *named == me || disk.claim != LogClaim::Unclean;
     if decided || record.leader_epoch == 0 && !disk.known && never_made {

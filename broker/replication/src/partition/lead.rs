@@ -72,9 +72,8 @@ impl<S: Storage, T: Clone> Partition<S, T> {
         // What was lost on its way is asked for again too, but rarely.
         if read.records.is_some()
             && self.damages.is_sent_again(fetch.replica.broker_id, fetch.fetch_offset)
-            && self.check_batch(fetch.fetch_offset)
+            && self.found_corrupt(fetch.fetch_offset, effects)
         {
-            self.tell_failure(effects);
             return Err(ErrorCode::CORRUPT_MESSAGE.into());
         }
         Ok(ReplicaRead {

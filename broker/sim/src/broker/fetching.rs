@@ -1,14 +1,14 @@
 //! Followers ask, leaders answer.
 
 use taffrail_control::session::Member;
-use taffrail_log::{EpochEntry, StorageFile};
+use taffrail_log::EpochEntry;
 use taffrail_protocol::ErrorCode;
 use taffrail_replication::partition::Effects;
 use taffrail_replication::replica_fetch::{
     FetchPosition, Fetched, FetchedOutcome, ReplicaFetch, ReplicaRead,
 };
 
-use super::Serving;
+use super::{Serving, bytes_of};
 use crate::checks::Tp;
 use crate::clients::Rpc;
 use crate::mutation::Mutation;
@@ -226,13 +226,8 @@ fn answer(
     match replica.partition.replica_fetch(now_ms, fetch, effects) {
         Err(error) => refused(error.code()),
         Ok(ReplicaRead { error, records, diverging, high_watermark, log_start_offset, .. }) => {
-            let mut bytes = Vec::new();
-            if let Some(range) = records {
-                bytes.resize(range.len as usize, 0);
-                let read = range.file.read_at(&mut bytes, range.position).unwrap_or(0);
-                bytes.truncate(read);
-            }
-            Answer { asked, error, diverging, high_watermark, log_start_offset, records: bytes }
+            let records = records.as_ref().map(bytes_of).unwrap_or_default();
+            Answer { asked, error, diverging, high_watermark, log_start_offset, records }
         }
     }
 }

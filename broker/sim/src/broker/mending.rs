@@ -7,7 +7,7 @@ use taffrail_log::repair::Repair;
 use taffrail_log::{MemoryStorage, Replaced, StorageFile, TopicPartition};
 use taffrail_replication::partition::{Effects, Isolation, RepairState, RepairTask};
 
-use super::{Replica, batches_in};
+use super::{Replica, batches_in, bytes_of};
 use crate::checks::Tp;
 use crate::net::Node;
 use crate::world::World;
@@ -203,9 +203,6 @@ impl World {
         let replica = serving.replicas.get_mut(&mending.tp).filter(|_| serving.me == leader)?;
         replica.partition.check_leader(mending.task.leader_epoch).ok()?;
         let range = replica.partition.read(offset, MAX_BYTES, true, Isolation::ReadUncommitted).ok()??;
-        let mut bytes = vec![0; range.len as usize];
-        let read = range.file.read_at(&mut bytes, range.position).ok()?;
-        bytes.truncate(read);
-        Some(bytes)
+        Some(bytes_of(&range))
     }
 }

@@ -23,7 +23,7 @@ use taffrail_replication::topics::TopicLedger;
 use crate::checks::Tp;
 use crate::session::ConnId;
 
-pub use observing::{batches_in, batches_of, made_whole};
+pub use observing::{batches_in, batches_of, bytes_of, made_whole};
 
 /// Who an effect of a partition is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taffrail_log::{MemoryStorage, StorageFile};
+use taffrail_log::{FileRange, MemoryStorage, Storage, StorageFile};
 use taffrail_protocol::record_batch::Batches;
 use taffrail_replication::partition::Partition;
 
@@ -35,16 +35,21 @@ pub fn batches_of(bytes: &[u8]) -> Vec<Batch> {
     batches.collect()
 }
 
+/// What a range of a log's file holds; nothing where it cannot be read.
+pub fn bytes_of(range: &FileRange<<MemoryStorage as Storage>::File>) -> Vec<u8> {
+    let mut bytes = vec![0; range.len as usize];
+    let read = range.file.read_at(&mut bytes, range.position).unwrap_or(0);
+    bytes.truncate(read);
+    bytes
+}
+
 /// The batches of a log from `from` up to `to`.
 pub fn batches_in(partition: &mut Partition<MemoryStorage, Token>, from: i64, to: i64) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut at = from;
     while at < to {
         let Ok(Some(range)) = partition.read_to_end(at, 1 << 20) else { break };
-        let mut bytes = vec![0; range.len as usize];
-        let read = range.file.read_at(&mut bytes, range.position).unwrap_or(0);
-        bytes.truncate(read);
-        let some = batches_of(&bytes);
+        let some = batches_of(&bytes_of(&range));
         let Some(last) = some.last() else { break };
         at = last.next_offset;
         batches.extend(some.into_iter().filter(|batch| batch.base_offset >= from && batch.next_offset <= to));

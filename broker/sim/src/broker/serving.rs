@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use taffrail_control::session::ToController;
-use taffrail_log::StorageFile;
 use taffrail_protocol::ErrorCode;
 use taffrail_protocol::record_batch::BatchHeader;
 use taffrail_replication::partition::{Effect, Effects, Isolation, RequiredAcks};
 
 use super::lifecycle::DIR;
-use super::{Token, Waiting, batches_of};
+use super::{Token, Waiting, batches_of, bytes_of};
 use crate::checks::Tp;
 use crate::clients::Rpc;
 use crate::mutation::Mutation;
@@ -116,15 +115,7 @@ impl World {
                 read.map_err(|error| error.code())
             }),
         };
-        let outcome = outcome.map(|range| {
-            let mut bytes = Vec::new();
-            if let Some(range) = range {
-                bytes.resize(range.len as usize, 0);
-                let read = range.file.read_at(&mut bytes, range.position).unwrap_or(0);
-                bytes.truncate(read);
-            }
-            bytes
-        });
+        let outcome = outcome.map(|range| range.as_ref().map(bytes_of).unwrap_or_default());
         if let Ok(bytes) = &outcome {
             self.observe(id, tp);
             let who = format!("broker {id}");
